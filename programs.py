@@ -42,6 +42,7 @@ def environment(program: str, env: Mapping[str, str]) -> dict[str, str]:
     for variable, names in OF_LIBRARIES.items():
         if variable in withheld:
             withheld |= names
+    withheld |= {f"{name}_FILE" for name in withheld}
     return {name: value for name, value in env.items() if name not in withheld}
 
 

@@ -6,7 +6,7 @@ stops. Units stand in the names.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from difflib import get_close_matches
 from importlib.util import find_spec
 from os import environ
@@ -293,13 +293,14 @@ def check_names(env: Mapping[str, str]) -> None:
         raise SettingsError(f"{name} is no setting; {hint}")
 
 
-def with_files(env: Mapping[str, str]) -> dict[str, str]:
-    """The environment with the secrets that files hold in the place of the files' names.
+def with_files(env: Mapping[str, str], names: Set[str] = SECRETS) -> dict[str, str]:
+    """The environment with the secrets of these names that files hold in the place of the files'
+    names.
 
     Raises `SettingsError` for a file that cannot be read or is empty, and for a secret given twice.
     """
     found = dict(env)
-    for name in SECRETS:
+    for name in names:
         path = found.pop(f"{name}_FILE", "")
         if not path:
             continue
@@ -323,7 +324,7 @@ def load(env: Mapping[str, str] | None = None, kind: type[Settings] = Settings) 
     """
     source = environ if env is None else env
     check_names(source)
-    source = with_files(source)
+    source = with_files(source, SECRETS - {VARIABLES[name] for name in kind.withheld})
     types = get_type_hints(Settings, include_extras=True)
     values: dict[str, Any] = {}
     for field in msgspec.structs.fields(Settings):

@@ -56,6 +56,15 @@ def test_a_program_starts_with_what_it_reads(program: str) -> None:
     assert own.broker_url == GIVEN["CELERY_BROKER_URL"]
 
 
+def test_a_file_with_anothers_secret_is_not_opened(tmp_path: Path) -> None:
+    closed = {"THREADKEEP_JWT_SECRET_FILE": str(tmp_path / "nothing here")}
+    given = {name: value for name, value in GIVEN.items() if name != "THREADKEEP_JWT_SECRET"}
+    assert programs.load("worker", given | closed).database_url == GIVEN["DATABASE_URL"]
+    assert programs.environment("worker", closed) == {}
+    with pytest.raises(settings.SettingsError, match="cannot be read"):
+        programs.load("web", given | closed)
+
+
 def test_the_table_of_the_documents_is_this_one() -> None:
     lines = (ROOT / "docs" / "configuration.md").read_text().splitlines()
     start = lines.index("| program | secrets |")
