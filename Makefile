@@ -97,12 +97,43 @@ lint: setup-all ## Check style, types and structure only
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
+# Tools that work on the locks, in an environment of their own: they need other versions than ours.
+TOOLS := build/tools
+$(TOOLS)/.installed: Makefile
+	@$(PYTHON) -m venv $(TOOLS)
+	@$(TOOLS)/bin/python -m pip --disable-pip-version-check --quiet install uv==0.13.9 pip-audit==2.10.1 2>$(TOOLS)/log
+	@touch $@
+
+# A lock leaves out what the ones before it have. Pins stay as they are unless setup.cfg rules them
+# out, or UPGRADE names packages, or `all`.
+.PHONY: lock
+lock: upgrade = $(if $(filter all,$(UPGRADE)),--upgrade,$(UPGRADE:%=--upgrade-package %))
+lock: pin = $(TOOLS)/bin/uv pip compile --quiet $(upgrade) setup.cfg --extra embedded
+lock: names = $$(sed -n 's/^\([A-Za-z0-9._-]*\)==.*/--no-emit-package \1/p' $(1)) $(1:%=--constraints %)
+lock: $(TOOLS)/.installed ## Pin what setup.cfg asks for, with hashes; UPGRADE="package…" or all renews
+	@grep -o 'setuptools==[0-9.]*' pyproject.toml | $(pin) - --output-file requirements.lock
+	@$(pin) $(call names,requirements.lock) --extra otel --extra dev --output-file requirements-dev.lock
+	@$(pin) $(call names,requirements.lock requirements-dev.lock) --extra bench \
+		--output-file requirements-bench.lock
+
+# Not a part of `lint`: the service's answer changes while the code does not, and takes a network.
+LOCKS := requirements.lock requirements-dev.lock requirements-bench.lock
+.PHONY: audit
+audit: $(TOOLS)/.installed ## Ask whether anything that is pinned has a known weakness
+	@$(TOOLS)/bin/pip-audit --disable-pip --require-hashes --progress-spinner off \
+		$(LOCKS:%=--requirement %) >$(TOOLS)/audit.txt 2>&1; status=$$?; \
+		if grep -q 'could not be audited' $(TOOLS)/audit.txt \
+			|| ! grep -qi 'known vulnerabilit' $(TOOLS)/audit.txt; then \
+			echo "the advisories cannot be reached, so this says nothing; see $(TOOLS)/audit.txt" >&2; \
+			exit 2; \
+		fi; cat $(TOOLS)/audit.txt; exit $$status
+
 .PHONY: bench
 bench: setup-all $(VENV)/.bench ## Measure everything, beside its peers, in a quarter of an hour
 	@$(BIN)/python -m benchmarks.bench
 
 $(VENV)/.bench: requirements-bench.lock $(VENV)/.installed-all
-	@$(PIP) install --requirement requirements-bench.lock
+	@$(PIP) install --require-hashes --no-deps --requirement requirements-bench.lock
 	@touch $@
 
 .PHONY: setup
@@ -116,12 +147,12 @@ $(VENV)/.installed: requirements.lock setup.cfg pyproject.toml
 		|| { echo "Python 3.11 or newer is needed; name it with PYTHON=…" >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing into $(VENV)"
-	@$(PIP) install --no-deps --requirement requirements.lock
+	@$(PIP) install --require-hashes --no-deps --requirement requirements.lock
 	@$(PIP) install --no-build-isolation --no-deps --editable .
 	@touch $@
 
 $(VENV)/.installed-all: $(VENV)/.installed requirements-dev.lock
-	@$(PIP) install --no-deps --requirement requirements-dev.lock
+	@$(PIP) install --require-hashes --no-deps --requirement requirements-dev.lock
 	@touch $@
 
 .PHONY: clean

@@ -6,12 +6,12 @@ stops. Units stand in the names.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from difflib import get_close_matches
 from importlib.util import find_spec
 from os import environ
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, ClassVar, get_type_hints
 
 import msgspec
 from msgspec import Meta
@@ -209,6 +209,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """An alert where one acknowledgement in twenty takes longer, in milliseconds."""
     alert_backlog_seconds: Seconds = 30.0
     """An alert where something waits longer in the log or in the outbox."""
+    alert_refusals: Count = 100
+    """An alert where more calls a minute are refused for their credential, or for what it lacks."""
     alert_webhook_url: str = ""
     """Where alerts are posted when they are raised and cleared."""
     alert_webhook_secret: str = ""
@@ -225,6 +227,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     faultpoints: str = ""
     """Where processes die, stop, fail or wait in a drill (see
     `storage/resilience/faultpoints.py`)."""
+
+    withheld: ClassVar[frozenset[str]] = frozenset()
+    """The fields that this program may not read: see `programs.py`."""
 
     @property
     def jwt_secrets(self) -> tuple[str, ...]:
@@ -291,13 +296,14 @@ def check_names(env: Mapping[str, str]) -> None:
         raise SettingsError(f"{name} is no setting; {hint}")
 
 
-def with_files(env: Mapping[str, str]) -> dict[str, str]:
-    """The environment with the secrets that files hold in the place of the files' names.
+def with_files(env: Mapping[str, str], names: Set[str] = SECRETS) -> dict[str, str]:
+    """The environment with the secrets of these names that files hold in the place of the files'
+    names.
 
     Raises `SettingsError` for a file that cannot be read or is empty, and for a secret given twice.
     """
     found = dict(env)
-    for name in SECRETS:
+    for name in names:
         path = found.pop(f"{name}_FILE", "")
         if not path:
             continue
@@ -313,25 +319,28 @@ def with_files(env: Mapping[str, str]) -> dict[str, str]:
     return found
 
 
-def load(env: Mapping[str, str] | None = None) -> Settings:
-    """The settings of this process, from `env` or the process's own environment.
+def load(env: Mapping[str, str] | None = None, kind: type[Settings] = Settings) -> Settings:
+    """The settings of this process, from `env` or the process's own environment. What their `kind`
+    withholds is not needed, and not kept where it is given.
 
     Raises `SettingsError` for the first variable that is missing, wrong or misspelt.
     """
     source = environ if env is None else env
     check_names(source)
-    source = with_files(source)
+    source = with_files(source, SECRETS - {VARIABLES[name] for name in kind.withheld})
     types = get_type_hints(Settings, include_extras=True)
     values: dict[str, Any] = {}
     for field in msgspec.structs.fields(Settings):
         variable = VARIABLES[field.name]
         text = source.get(variable, "")
-        if text:
+        if field.name in kind.withheld:
+            values[field.name] = ""
+        elif text:
             values[field.name] = _convert(variable, text, types[field.name])
         elif field.required:
             raise SettingsError(f"{variable} is not set; see docs/configuration.md")
-    values["broker_url"] = values.get("broker_url") or values["redis_url"]
-    settings = Settings(**values)
+    values["broker_url"] = values.get("broker_url") or source.get(VARIABLES["redis_url"], "")
+    settings = kind(**values)
     _check(settings)
     return settings
 
@@ -345,7 +354,7 @@ def _convert(variable: str, text: str, wanted: Any) -> Any:
 
 def _check(settings: Settings) -> None:
     for name, allowed in _BEGINNINGS.items():
-        value = getattr(settings, name)
+        value = "" if name in settings.withheld else getattr(settings, name)
         if value and not value.startswith(allowed):
             raise SettingsError(f"{VARIABLES[name]} must begin with {' or '.join(allowed)}")
     for origin in filter(None, map(str.strip, settings.origins.split(","))):
@@ -357,8 +366,11 @@ def _check(settings: Settings) -> None:
     if settings.otel_endpoint and not _can_trace():
         text = "is set, which needs OpenTelemetry: install threadkeep[otel], or take it away"
         raise SettingsError(f"{VARIABLES['otel_endpoint']} {text}")
-    if settings.alert_webhook_url or settings.heads_webhook_url:
-        _check_length("alert_webhook_secret", settings.alert_webhook_secret)
+    for name in ("alert_webhook_url", "heads_webhook_url"):
+        if name not in settings.withheld and getattr(settings, name):
+            _check_length("alert_webhook_secret", settings.alert_webhook_secret)
+    if "jwt_secret" in settings.withheld:
+        return
     if settings.jwt_secret:
         _check_length("jwt_secret", settings.jwt_secret)
     elif not settings.has_key_set:

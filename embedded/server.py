@@ -1,7 +1,6 @@
 """What the stack needs to know of a server, and where the wheels are."""
 
 import importlib.util
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,11 +11,6 @@ from embedded.supervision.process import Spec
 HERE = "/proc/self/cwd"
 """A server's name for its own folder, in which it is started. So it needs no right to search the
 folders above, and the path is never too long."""
-
-# What a program needs to start. A server must not get the secrets of other programs that may be in
-# the caller's environment.
-_KEPT = ("PATH", "HOME", "LANG", "TZ", "TMPDIR")
-_KEPT_PREFIXES = ("LC_", "LD_", "PYTHON")
 
 
 @dataclass(frozen=True)
@@ -50,12 +44,3 @@ def package_folder(package: str) -> Path:
             "or name a server of your own in the environment"
         )
     return Path(found.submodule_search_locations[0])
-
-
-def environment() -> dict[str, str]:
-    """Return the part of this process's environment that a server gets."""
-    return {
-        name: value
-        for name, value in os.environ.items()
-        if name in _KEPT or name.startswith(_KEPT_PREFIXES)
-    }

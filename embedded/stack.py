@@ -116,11 +116,12 @@ class Stack:
     def start_programs(
         self,
         programs: Mapping[str, str],
-        env: Mapping[str, str],
+        env_of: Callable[[str], Mapping[str, str]],
         run_as: RunAs = CALLER,
         health: Mapping[str, str] = NONE,
     ) -> None:
-        """Start command lines by name through the shell, each with exactly `env`.
+        """Start command lines by name through the shell, each with exactly the environment that
+        `env_of` its name is.
 
         `health` has addresses, by name, that answer as long as their program does; one that does
         not is killed, and restarted like any that died.
@@ -133,7 +134,7 @@ class Stack:
             for name, line in programs.items():
                 # Without exec the shell would be the leader, and would keep the stop signal.
                 command = run_as.wrap(("/bin/sh", "-c", f"exec {line}"), signal.SIGKILL)
-                self._supervisor.start(Spec(name=name, command=command, env=dict(env)))
+                self._supervisor.start(Spec(name=name, command=command, env=env_of(name)))
                 self._signals.raise_if_stopped()
             self._pulses.begin({name: url for name, url in health.items() if name in programs})
 

@@ -7,10 +7,11 @@ import socket
 from hashlib import sha256
 from pathlib import Path
 
+from embedded.environment import environment
 from embedded.errors import StackError
 from embedded.files import write_atomically
 from embedded.ports import HOST
-from embedded.server import HERE, Server, environment, package_folder
+from embedded.server import HERE, Server, package_folder
 from embedded.supervision.privileges import CALLER, RunAs
 from embedded.supervision.process import Spec
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from celery import Task
 
-import settings
+import programs
 from storage.errors import TierUnavailable
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def services() -> "Services":
     with _making:
         if pid not in _services:
             _services.clear()
-            _services[pid] = Services(settings.load())
+            _services[pid] = Services(programs.load("worker"))
         return _services[pid]
 
 

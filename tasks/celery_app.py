@@ -7,7 +7,6 @@ own instead.
 """
 
 import logging
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from functools import cached_property
@@ -16,6 +15,7 @@ from typing import Any
 from celery import Celery, signals
 from kombu import Exchange, Queue
 
+import programs
 import settings
 from beat_schedule import SCHEDULE
 from storage.resilience import faultpoints
@@ -26,7 +26,8 @@ from tasks.logs import configure
 
 def configuration() -> dict[str, Any]:
     """Celery's settings; read when the application is first used, not when it is imported."""
-    own = settings.load()
+    # Whoever sends tasks needs no more, be it beat or a process that reads more.
+    own = programs.load("beat")
     # Checked here: a polling thread that failed on them would leave a worker that does nothing.
     faultpoints.injections(own)
     return {
@@ -102,15 +103,6 @@ app = Celery(
 app.config_from_object(Configuration())
 # By name: a worker alone loads them, and with them the tasks. Others only send names.
 app.steps["worker"].update({"tasks.programs.worker:Guard", "tasks.programs.worker:Poller"})
-
-
-@signals.beat_init.connect(weak=False)
-def _check(**_: Any) -> None:
-    """Has a process of its own make the safety checks, which load what beat never uses. Ends beat
-    with the same status if they refuse."""
-    done = subprocess.run([sys.executable, "-m", "tasks.programs.startup_check"], check=False)
-    if done.returncode:
-        sys.exit(done.returncode)
 
 
 @signals.setup_logging.connect(weak=False)

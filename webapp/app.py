@@ -8,6 +8,7 @@ from werkzeug.routing import MapAdapter
 
 from settings import Settings
 from storage.availability.checks.safety import Watch
+from storage.telemetry.refusals import RefusalLog
 from tasks.wakeup import WakeUps
 from webapp.api import (
     admin,
@@ -131,9 +132,10 @@ def create_app(
     tokens, judged = Tokens(settings, tiers.credentials), watch or Watch(settings)
     tiers.credentials.on_change.append(tokens.forget)
     limits = Limits(settings, SharedCounts(tiers.redis_door), tiers.instruments)
-    own = Web(settings, services, tokens, wakeups, judged, Origins(settings), limits)
+    refusals = RefusalLog(tiers.instruments.refusal)
+    own = Web(settings, services, tokens, wakeups, judged, Origins(settings), limits, refusals)
     install(app, own)
-    errors.register(app)
+    errors.register(app, refusals)
     if services.tiers.tracing.is_on:
         tracing.register(app, services.tiers.tracing)
     requests.register(app, public)

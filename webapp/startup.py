@@ -6,6 +6,7 @@ from typing import NoReturn
 
 from flask import Flask
 
+import programs
 import settings
 from settings import Settings
 from storage.availability.checks import safety
@@ -17,17 +18,18 @@ from webapp.http.log_lines import about_request
 
 
 def started(
+    program: str,
     make: Callable[[Settings, Watch], Flask],
     end: Callable[[str], NoReturn],
     *,
     judges: bool = True,
 ) -> Flask:
-    """The application of this process, after the safety checks; `end` ends it with a line that says
-    why they refused. With `judges` it evaluates alerts, if no other process does.
+    """The application of this process of a program, after the safety checks; `end` ends it with a
+    line that says why they refused. With `judges` it evaluates alerts, if no other process does.
     """
     configure(also=about_request)
     try:
-        given = settings.load()
+        given = programs.load(program)
         verdict = safety.check(given)
         watch = Watch(given, verdict)
         app = make(given, watch)

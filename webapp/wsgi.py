@@ -23,7 +23,7 @@ TICK_SECONDS = 0.05
 
 def application() -> Flask:
     """The application of this process. A wrong setting or unsafe server ends it with one line."""
-    return started(create_app, end)
+    return started("web", create_app, end)
 
 
 def end(line: str) -> NoReturn:

@@ -4,9 +4,10 @@ import http.client
 import sys
 from pathlib import Path
 
+from embedded.environment import environment
 from embedded.errors import StackError
 from embedded.ports import HOST
-from embedded.server import Server, environment, package_folder
+from embedded.server import Server, package_folder
 from embedded.supervision.privileges import RunAs
 from embedded.supervision.process import Spec
 

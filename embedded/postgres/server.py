@@ -9,12 +9,13 @@ from pathlib import Path
 
 import psycopg2
 
+from embedded.environment import environment
 from embedded.errors import StackError
 from embedded.files import kept_secret, write_atomically
 from embedded.ports import HOST
 from embedded.postgres import programs
 from embedded.postgres.access import RULES, SUPERUSER, Access
-from embedded.server import HERE, Server, environment
+from embedded.server import HERE, Server
 from embedded.supervision import procfs
 from embedded.supervision.privileges import RunAs
 from embedded.supervision.process import Spec

@@ -11,6 +11,7 @@ import os
 import sys
 from pathlib import Path
 
+from embedded.environment import environment
 from embedded.supervision.leftovers import PidFile
 from embedded.supervision.process import Spec
 
@@ -23,6 +24,8 @@ def spec(pid_file: Path, stack: str, pipe: int) -> Spec:
     return Spec(
         name=NAME,
         command=(sys.executable, "-m", "embedded.supervision.guardian", str(pid_file), stack),
+        # It outlives the others, and needs none of their secrets.
+        env=environment(),
         cwd=_CODE_ROOT,
         stdin=pipe,
         death_signal=None,

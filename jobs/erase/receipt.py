@@ -58,7 +58,8 @@ class UserErasure(msgspec.Struct, kw_only=True, frozen=True):
     below `erased_through` is gone; while `pending`, `waits_for` says why for each tier in the way.
     `removed` counts by tier and kind, `files` says what a tier's files may still hold in space that
     no query reaches, `to_vacuum` names tables of PostgreSQL. `seconds` is work, not waiting;
-    `chains` is what is left of the user's hash chains, None before anything was removed."""
+    `chains` is what is left of the user's hash chains, as they were when it was requested; None
+    in receipts from before there were chains."""
 
     user_id: str
     state: EraseState

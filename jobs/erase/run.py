@@ -10,7 +10,6 @@ import structlog
 from sqlalchemy import Connection
 
 from jobs.audit import AuditTrail
-from jobs.erase import chain_stump
 from jobs.erase.clickhouse import ClickHouseEraser
 from jobs.erase.postgres import PostgresEraser
 from jobs.erase.receipt import ErasureLedger, Target, UserErasure
@@ -45,7 +44,7 @@ class ErasureContext:
     def __init__(self, tiers: Tiers, copies: RowCopies, audit: AuditTrail) -> None:
         self.engine = tiers.job_engine
         self.clock = tiers.clock
-        self.secret = tiers.settings.signing_secret
+        self.settings = tiers.settings
         self.redis = RedisEraser(tiers)
         self.postgres = PostgresEraser(tiers)
         self.clickhouse = ClickHouseEraser(tiers, copies)
@@ -108,7 +107,7 @@ class ErasureRun:
         self._step("redis", self._clear_redis)
         # A drain that had read an entry of the log before may still write it, and be refused; a
         # shipment that had taken a row may still insert it.
-        self._step("postgresql", self._wait, self._take_stump, self._clear_postgres, self._wait)
+        self._step("postgresql", self._wait, self._clear_postgres, self._wait)
         self._step("clickhouse", self._clear_clickhouse)
         # Once more, for what was written to it meanwhile.
         self._step("redis", self._clear_redis)
@@ -122,15 +121,6 @@ class ErasureRun:
 
     def _wait(self) -> None:
         wait_for_writers(self._context.engine, WRITERS_SECONDS)
-
-    def _take_stump(self) -> None:
-        """Once, while the chains are there, and kept before any of them goes."""
-        if self._erasure.chains is not None:
-            return
-        with translated(), self._context.engine.begin() as connection:
-            stump = chain_stump.take(connection, *self._target, self._context.secret)
-            self._change(chains=stump)
-            self._context.ledger.save(self._erasure, connection)
 
     def _clear_postgres(self) -> None:
         counts, touched = self._context.postgres.clear(self._target)

@@ -7,7 +7,7 @@ from contextlib import suppress
 import structlog
 
 from jobs.audit import AuditTrail
-from jobs.erase import policies
+from jobs.erase import chain_stump, policies
 from jobs.erase.receipt import Target, UserErasure
 from jobs.erase.run import ErasureContext, ErasureRun, OnProgress
 from jobs.replicate.row_outbox import RowCopies
@@ -41,15 +41,18 @@ class UserErasureService:
         target = Target(user_id, ids.highest(max(now_us, self._newest_us(user_id))))
         if before is not None and not self._has_come_since(before, target):
             return before
-        erasure = UserErasure(
-            user_id=user_id,
-            state="pending",
-            erased_through=target.through,
-            requested_by=by,
-            requested_at=ids.timestamp(now_us),
-        )
         with translated(), context.engine.begin() as connection:
             policies.refuse_held(connection, user_id)
+            # Here and not where it is carried out: a worker has not got the secret.
+            secret = context.settings.signing_secret
+            erasure = UserErasure(
+                user_id=user_id,
+                state="pending",
+                erased_through=target.through,
+                requested_by=by,
+                requested_at=ids.timestamp(now_us),
+                chains=chain_stump.take(connection, *target, secret),
+            )
             context.ledger.mark(connection, erasure, target)
             details = {"erased_through": target.through}
             context.audit.record(connection, by, "user.erase", f"user:{user_id}", details=details)

@@ -87,6 +87,10 @@ class ClickHouse:
         self._user = (self._url.username or "default", self._url.password or "")
         self.engine = self._make_engine()
         self._session = ClickHouseSession()
+        # As the dialect reads them.
+        verify = str(self._url.query.get("verify", ""))
+        self._session.verify = False if verify in {"False", "false"} else verify or True
+        self._session.cert = str(self._url.query.get("cert", "")) or None
 
     def rows(self, query: str | Executable) -> Sequence[Row[Any]]:
         """All rows of a query. Raises `TierError`."""

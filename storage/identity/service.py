@@ -132,6 +132,7 @@ class CredentialService:
 
     def revoke_key(self, key_id: str, *, by: str) -> ApiKey:
         """Revokes a key for good; nothing new for one that is revoked. Raises `NotFound`."""
+        key_id = _known_id(key_id)
         with translated(), self._engine.begin() as connection:
             found = execute(connection, _REVOKE_KEY, {"id": key_id, "by": by}).one_or_none()
             if found is None:
@@ -167,6 +168,7 @@ class CredentialService:
 
     def lift(self, revocation_id: str, *, by: str) -> Revocation:
         """Takes a revocation away; gives what it was. Raises `NotFound`."""
+        revocation_id = _known_id(revocation_id)
         with translated(), self._engine.begin() as connection:
             found = execute(connection, _LIFT, {"id": revocation_id}).one_or_none()
             if found is None:
@@ -202,6 +204,13 @@ class CredentialService:
 def _page(found: list[Any], limit: int) -> tuple[list[Any], str | None]:
     shown = found[:limit]
     return shown, shown[-1].id if len(found) > limit else None
+
+
+def _known_id(given: str) -> str:
+    """An id that somebody typed, in capitals or not. Raises `NotFound` for what can be none."""
+    if not ids.is_id(given.lower()):
+        raise NotFound
+    return given.lower()
 
 
 def _key(row: Row[Any]) -> ApiKey:

@@ -23,9 +23,10 @@ class Counts(dict[str, float]):
     """Numbers by name; what is missing is zero.
 
     `acknowledged:<tier>` counts the messages and states that each tier took, `writes` the calls
-    that brought them; `refused` and `failed_over` are writes too, `persisted`, `replicated` and
-    `archived` messages and rows, `<tier>:slow` slow statements. Of what is timed, `<name>:calls`
-    counts the calls, `<name>:seconds` is what they took together, and `<name>:under:<n>` how many
+    that brought them; `refused` and `failed_over` are writes too, `refusals:<kind>` calls without
+    leave, `persisted`, `replicated` and `archived` messages and rows, `<tier>:slow` slow
+    statements. Of what is timed, `<name>:calls` counts the calls, `<name>:seconds` is what they
+    took together, and `<name>:under:<n>` how many
     took no longer than bound n, but longer than the one before it. Names are those of the tiers,
     for calls to them, and `answers`, for messages from their request to their acknowledgement.
     """

@@ -25,6 +25,9 @@ Checked = Literal["done", "failed"]
 Thread = Literal["lease", "watch-redis", "counting", "alerts", "webhook", "limits"]
 """A thread of a process's own that goes on whatever happens in one of its rounds."""
 
+Refusal = Literal["login", "permission"]
+"""Why a caller was refused: for the credential, or for what it may not do."""
+
 LIMITS = ("write", "read", "search", "heavy", "unauthenticated", "waiting")
 
 REQUEST_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
@@ -68,6 +71,7 @@ _METRICS = {
     ),
     "damaged_copies": _Made("Copies read that do not match their own hash", _TIER),
     "http_requests": _Made("Requests, by the class of their status", _REQUEST),
+    "refusals": _Made("Callers who were refused", {"kind": get_args(Refusal)}),
     "rate_limited": _Made("Calls that a limit refused", {"limit": LIMITS}),
     "persisted": _Made("Log entries committed in PostgreSQL"),
     "dead_lettered": _Made("Entries that PostgreSQL refused"),
@@ -199,6 +203,10 @@ class Instruments:
         """A call was refused because its caller asked for too much; which limit, of `LIMITS`."""
         self._of("rate_limited", limit).inc()
 
+    def refusal(self, kind: Refusal) -> None:
+        """A caller was refused."""
+        self._of("refusals", kind).inc()
+
     def expect_requests(self, routes: Iterable[tuple[str, str]]) -> None:
         """Makes the counters of these routes and methods, so that a first error shows as a rate.
 
@@ -249,6 +257,7 @@ class Instruments:
             **{f"acknowledged:{tier}": self._sum("acknowledged", tier=tier) for tier in TIERS},
             "writes": self._sum("acknowledgement_seconds", "_count"),
             **{name: self._sum(name) for name in names},
+            **{f"refusals:{kind}": self._sum("refusals", kind=kind) for kind in get_args(Refusal)},
         }
 
     def _sum(self, name: str, suffix: str = "_total", **labels: str) -> float:

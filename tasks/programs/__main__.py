@@ -5,7 +5,6 @@ The program `celery` would keep Flower and an interactive shell in the memory of
 """
 
 import importlib
-import os
 import sys
 from typing import Any, cast
 
@@ -25,25 +24,14 @@ def main() -> None:
     name, *options = sys.argv[1:] or [""]
     if name not in {*COMMANDS, FLOWER}:
         sys.exit(f"usage: python -m tasks.programs {'|'.join(COMMANDS)}|{FLOWER} [OPTIONS]")
-    command = _flower() if name == FLOWER else COMMANDS[name]
+    # Flower would stay in the memory of a worker.
+    found = importlib.import_module("tasks.programs.flower") if name == FLOWER else None
+    command = found.command() if found else COMMANDS[name]
     # The type hints know no application with tasks of its own class.
     context = CLIContext(cast(Any, app), no_color=True, workdir=None)
     # Flower asks the program `celery` above it which options are none of its own.
     above = click.Context(click.Command("celery"))
     command.main(options, prog_name=name, obj=context, parent=above)
-
-
-def _flower() -> Any:
-    """Flower's command. Whoever reaches Flower may revoke tasks and stop workers, so it does not
-    start without a password."""
-    user, _, password = os.environ.get("FLOWER_BASIC_AUTH", "").partition(":")
-    if not user or not password:
-        sys.exit(
-            "threadkeep: refused: FLOWER_BASIC_AUTH is not set: anybody could stop workers through"
-            " Flower; set it to user:password"
-        )
-    # Only here: it would stay in the memory of a worker.
-    return importlib.import_module("flower.command").flower
 
 
 if __name__ == "__main__":

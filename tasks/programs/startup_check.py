@@ -1,17 +1,17 @@
-"""The safety checks that a worker and beat make before anything else."""
+"""The safety checks that a worker makes before anything else."""
 
-import logging
 import sys
 from typing import Any
 
 from celery import bootsteps
 from celery.worker import state
 
+import programs
 import settings
+from settings import Settings
 from storage.availability.checks import safety
 from storage.availability.checks.safety import SafetyVerdict, Watch
 from storage.errors import Refused
-from tasks.logs import configure
 
 
 class Guard(bootsteps.StartStopStep):
@@ -26,7 +26,13 @@ class Guard(bootsteps.StartStopStep):
 
     def create(self, parent: Any) -> None:
         """Runs while the worker is built. A refusal ends it with one line and status 1."""
-        self._watch = Watch(settings.load(), judged())
+        try:
+            own = programs.load("worker")
+            self._watch = Watch(own, judged(own))
+        except settings.SettingsError as error:
+            sys.exit(f"threadkeep: {error}")
+        except Refused as error:
+            sys.exit(f"threadkeep: refused: {error}")
 
     def start(self, parent: Any) -> None:
         # After the pool, whose processes must not be forked beside a thread.
@@ -40,12 +46,9 @@ class Guard(bootsteps.StartStopStep):
     terminate = stop
 
 
-def judged() -> SafetyVerdict:
-    """The verdict of the checks. A refusal ends the process with one line and status 1."""
-    try:
-        verdict = safety.check(settings.load())
-    except Refused as error:
-        sys.exit(f"threadkeep: refused: {error}")
+def judged(own: Settings) -> SafetyVerdict:
+    """The verdict of the checks, of which it tells. Raises `Refused`."""
+    verdict = safety.check(own)
     safety.report(verdict)
     return verdict
 
@@ -54,8 +57,3 @@ def _end_worker(reason: str) -> None:
     """Ends the worker in order: Celery's loop reads the flag and stops with this status."""
     sys.stderr.write(f"threadkeep: refused: {reason}\n")
     state.should_stop = 1  # type: ignore[assignment]  # The stubs know its first value only.
-
-
-if __name__ == "__main__":
-    configure(logging.WARNING)
-    judged()

@@ -32,7 +32,7 @@ def test_a_log_turns_over_while_its_program_writes(
     largest, heard = 0, set[str]()
     with Stack(tmp_path / "data") as stack:
         stack.start_servers(NAMED)
-        stack.start_programs({"talks": f"{sys.executable} {script}"}, dict(os.environ))
+        stack.start_programs({"talks": f"{sys.executable} {script}"}, lambda _: dict(os.environ))
 
         def has_said_all() -> bool:
             nonlocal largest

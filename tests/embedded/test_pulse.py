@@ -51,7 +51,7 @@ def asked(tmp_path: Path, events: list[str]) -> Iterator[tuple[Stack, Path]]:
     with Stack(tmp_path / "data", on_event=events.append) as stack:
         stack.start_servers(NAMED)
         health = {"web": f"http://127.0.0.1:{port}/healthz", "nobody": "http://127.0.0.1:1/"}
-        stack.start_programs({"web": line}, dict(os.environ), health=health)
+        stack.start_programs({"web": line}, lambda _: dict(os.environ), health=health)
         wait_for(lambda: pulse.answers(health["web"]))
         # It is held to it from its first answer to the one who asks.
         serve(stack, 1.0)

@@ -223,7 +223,7 @@ def test_sigterm_during_the_start_leaves_nothing(tmp_path: Path, delay: float) -
 def test_a_program_that_dies_again_and_again_is_restarted_ever_slower(tmp_path: Path) -> None:
     events: list[str] = []
     with Stack(tmp_path / "data", on_event=events.append) as stack:
-        stack.start_programs({"brief": "sh -c 'exit 3'"}, dict(os.environ))
+        stack.start_programs({"brief": "sh -c 'exit 3'"}, lambda _: dict(os.environ))
         wait_for(lambda: bool(stack.poll()) and len(events) >= 6)
     ends = [event for event in events if event.startswith("brief ended")]
     assert ends[:3] == [

@@ -194,3 +194,23 @@ def test_a_tier_that_is_out_is_named(tier: Tier, priority: str) -> None:
 def test_what_a_tier_that_is_out_would_say_is_not_known() -> None:
     found = judge(OWN, LatencyComparison(Counts(), None), without("postgresql"))
     assert found.unknown == {"data_consistency_score", "dead_letters", "backlog_age"}
+
+
+def test_many_refusals_in_a_minute_are_an_alert_of_their_kind() -> None:
+    def refused(**counts: float) -> dict[str, str]:
+        minute = Counts({f"refusals:{kind}": count for kind, count in counts.items()})
+        found = judge(OWN, LatencyComparison(Counts(), None, minute=minute), snapshot()).findings
+        return {one.key: one.detail for one in found}
+
+    assert refused(login=100, permission=100) == {}
+    assert set(refused(login=101)) == {"refusals:login"}
+    both = refused(login=1_000, permission=101)
+    assert set(both) == {"refusals:login", "refusals:permission"}
+    assert "1000 calls came with no credential" in both["refusals:login"]
+
+
+def test_refusals_are_over_well_below_their_bound() -> None:
+    minute = Counts({"refusals:login": 95})
+    pace = LatencyComparison(Counts(), None, minute=minute)
+    assert judge(OWN, pace, snapshot(), {"refusals:login"}).findings
+    assert judge(OWN, pace, snapshot(), {"refusals:permission"}).findings == []

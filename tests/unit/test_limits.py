@@ -6,10 +6,10 @@ import pytest
 
 import settings
 from settings import SettingsError
+from storage.telemetry.addresses import network_of
 from support.stack.environment import COMPLETE
 from support.waiting import eventually
 from webapp.limits.buckets import Buckets, Rate
-from webapp.limits.limits import _network
 
 
 def buckets(rate: float, burst: float) -> Buckets:
@@ -84,4 +84,4 @@ def test_the_headers_say_what_is_left_and_when_all_of_it_is_back() -> None:
     ],
 )
 def test_addresses_of_one_network_share_a_bucket(address: str, network: str) -> None:
-    assert _network(address) == network
+    assert network_of(address) == network

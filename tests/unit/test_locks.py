@@ -1,12 +1,14 @@
 """The lock files: pip installs them without looking after dependencies, so nobody else would notice
-one that is missing."""
+one that is missing; and only files whose hash they have."""
 
 import re
+import tomllib
 from collections.abc import Set as AbstractSet
 from configparser import ConfigParser
 from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
 
+import pytest
 from packaging.requirements import Requirement
 
 import settings
@@ -16,7 +18,9 @@ PYTHONS: list[dict[str, str | AbstractSet[str]]] = [
     {"python_version": number, "python_full_version": f"{number}.0", "extra": ""}
     for number in ("3.11", "3.12", "3.13")
 ]
-LEFT_OUT = {"asynch", "numpy", "pandas", "pyarrow"}
+LOCKS = ("requirements.lock", "requirements-dev.lock", "requirements-bench.lock")
+LEFT_OUT = {"asynch", "ciso8601", "numpy", "pandas", "pyarrow"}
+HASH = re.compile(r"--hash=sha256:[0-9a-f]{64}")
 FOR_TESTS = {"hypothesis", "mypy", "opentelemetry-sdk", "playwright", "pytest", "ruff"}
 
 
@@ -25,9 +29,15 @@ def plain(name: str) -> str:
 
 
 def pinned(lock: str) -> dict[str, str]:
-    lines = (ROOT / lock).read_text(encoding="utf-8").splitlines()
-    pairs = (line.split(";")[0].split("==") for line in lines if not line.startswith("#"))
-    return {plain(name): version for name, version in pairs}
+    pairs = (pin[0].split(";")[0].split("==") for pin in pins(lock))
+    return {plain(name): version.strip() for name, version in pairs}
+
+
+def pins(lock: str) -> list[list[str]]:
+    """The words of each pin: the pin with its marker, and its options."""
+    text = (ROOT / lock).read_text(encoding="utf-8").replace("\\\n", " ")
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    return [re.split(r"\s+(?=--)", line.strip()) for line in lines]
 
 
 def declared(*lists: str) -> dict[str, Requirement]:
@@ -55,7 +65,7 @@ def needed_by(names: set[str]) -> set[str]:
     return found
 
 
-SERVING, REST = pinned("requirements.lock"), pinned("requirements-dev.lock")
+SERVING, REST, PEERS = map(pinned, LOCKS)
 
 
 def test_what_serving_needs_is_pinned_and_nothing_of_the_tests() -> None:
@@ -74,3 +84,40 @@ def test_the_pins_are_what_the_package_declares() -> None:
     assert set(serving) <= set(SERVING)
     for name, one in (serving | declared("otel", "dev")).items():
         assert one.specifier.contains(everything[name]), name
+
+
+def test_peers_are_pinned_beside_the_rest() -> None:
+    assert not set(PEERS) & {*SERVING, *REST}
+    for name, one in declared("bench").items():
+        assert one.specifier.contains(PEERS[name]), name
+    assert needed_by(set(PEERS)) - LEFT_OUT <= {*PEERS, *SERVING, *REST}
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_every_pin_has_hashes_and_nothing_says_where_to_fetch_it(lock: str) -> None:
+    for pin, *options in pins(lock):
+        assert re.fullmatch(r"[\w.-]+==[\w.]+( ; .+)?", pin), pin
+        assert options, pin
+        assert all(map(HASH.fullmatch, options)), pin
+        assert len(set(options)) == len(options), pin
+    assert "://" not in (ROOT / lock).read_text(encoding="utf-8")
+
+
+def test_pip_takes_nothing_without_its_hash() -> None:
+    text = (ROOT / "Makefile").read_text(encoding="utf-8")
+    installs = [line for line in text.splitlines() if "--requirement requirements" in line]
+    assert len(installs) == len(LOCKS)
+    assert all("--require-hashes --no-deps" in line for line in installs)
+
+
+def test_what_builds_the_package_is_the_pin() -> None:
+    built = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["build-system"]
+    (one,) = map(Requirement, built["requires"])
+    assert one.specifier.contains(SERVING[one.name])
+
+
+def test_what_is_left_out_is_left_out_on_purpose() -> None:
+    tools = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]
+    named = set(tools["uv"]["pip"]["no-emit-package"])
+    assert named - {"colorama", "tzdata"} == LEFT_OUT
+    assert not named & {*SERVING, *REST, *PEERS}

@@ -98,6 +98,8 @@ def test_a_preflight_needs_no_token(client: FlaskClient, path: str) -> None:
     assert readable(reply)
     allowed = reply.headers["Access-Control-Allow-Headers"].lower().split(", ")
     assert {"authorization", "content-type", "idempotency-key", "x-request-id"} <= set(allowed)
+    # Of OpenAI's clients, in a page.
+    assert {"openai-organization", "x-stainless-lang", "x-stainless-retry-count"} <= set(allowed)
     methods = reply.headers["Access-Control-Allow-Methods"].split(", ")
     assert methods == ["GET", "POST", "PUT", "PATCH", "DELETE"]
     assert int(reply.headers["Access-Control-Max-Age"]) >= 600

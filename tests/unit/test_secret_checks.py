@@ -7,7 +7,7 @@ import pytest
 
 import settings
 from storage.availability.checks.finding import Finding
-from storage.availability.checks.secrets import fault_of, judge_settings
+from storage.availability.checks.secrets import fault_of, judge_secrets
 from support.stack.environment import COMPLETE
 
 SAMPLES = [
@@ -56,7 +56,7 @@ def test_random_secrets_are_secrets() -> None:
 
 def judged(**changes: str) -> dict[str, Finding]:
     own = msgspec.structs.replace(settings.load(COMPLETE), **changes)
-    return {one.check: one for one in judge_settings(own)}
+    return {one.check: one for one in judge_secrets(own)}
 
 
 def test_a_key_set_without_issuer_and_audience_is_weaker() -> None:

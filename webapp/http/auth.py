@@ -41,7 +41,7 @@ def bearer_of(authorization: str) -> str:
     scheme, _, token = authorization.partition(" ")
     token = token.strip()
     if scheme.lower() != "bearer" or not token:
-        raise InvalidToken("the header Authorization: Bearer <token> is missing")
+        raise InvalidToken("the header Authorization: Bearer <token> is missing", "no_token")
     return token
 
 
@@ -161,7 +161,7 @@ class Tokens:
         found = known.key(hash_of(token), may_wait=may_wait) if known is not None else None
         if found is None:
             kind = InvalidToken if may_wait else AskElsewhere
-            raise kind("the API key is unknown, revoked or expired")
+            raise kind("the API key is unknown, revoked or expired", "unknown_key")
         caller = Caller(
             found.user_id,
             ADMIN in found.scopes,
@@ -184,7 +184,7 @@ class Tokens:
             until = self._end(claims["exp"])
             issued_at = float(claims.get("iat", 0))
         except jwt.ExpiredSignatureError:
-            raise InvalidToken("the token has expired") from None
+            raise InvalidToken("the token has expired", "expired_token") from None
         except (jwt.PyJWTError, InvalidMessage, ValueError, TypeError, ArithmeticError) as error:
             # Times of a wrong type or size raise various exceptions.
             raise InvalidToken(f"the token is not valid: {error}") from None
@@ -200,7 +200,7 @@ class Tokens:
         if known is not None and known.has_revoked(
             caller.user_id, caller.token_id, caller.issued_at
         ):
-            raise InvalidToken("the token was revoked")
+            raise InvalidToken("the token was revoked", "revoked_token")
         return Verified(caller, until, until)
 
     def _signed(self, token: str, may_wait: bool, required: list[str]) -> Any:

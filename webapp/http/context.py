@@ -8,6 +8,7 @@ from flask.globals import app_ctx
 
 from settings import Settings
 from storage.availability.checks.safety import Watch
+from storage.telemetry.refusals import RefusalLog
 from tasks.wakeup import WakeUps
 from webapp.http.auth import Tokens, bearer_of, user_of
 from webapp.http.log_lines import request_id
@@ -31,6 +32,7 @@ class Web(NamedTuple):
     watch: Watch
     origins: Origins
     limits: Limits
+    refusals: RefusalLog
 
     def wake(self, slot: int | None, asked_by: str = "") -> None:
         """Wakes a worker for a slot, unless it is None.

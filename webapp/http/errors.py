@@ -28,6 +28,7 @@ from storage.errors import (
 )
 from storage.messages.storage_service import PreconditionFailed
 from storage.states.service import StaleVersion
+from storage.telemetry.refusals import RefusalLog
 from webapp.identity.caller import InvalidTicket, InvalidToken, NotAllowed
 from webapp.identity.loading import KeysUnavailable
 from webapp.limits.buckets import RateLimited
@@ -225,12 +226,28 @@ def _no_such_path() -> str:
     return "this path does not exist; /openapi.json names all that do"
 
 
-def register(app: Flask) -> None:
+def note_refusal(
+    refusals: RefusalLog, error: Exception, fault: Fault, address: str, route: str | None
+) -> None:
+    """Tells of a caller who was refused, if that is what this error is."""
+    reason = getattr(error, "reason", fault.code)
+    if isinstance(error, RateLimited) and error.limit == "unauthenticated":
+        refusals.note("login", fault.code, address, route)
+    elif fault.status == HTTPStatus.UNAUTHORIZED:
+        refusals.note("login", reason, address, route)
+    elif fault.status == HTTPStatus.FORBIDDEN:
+        refusals.note("permission", reason, address, route)
+
+
+def register(app: Flask, refusals: RefusalLog) -> None:
     """Has every exception answered with a problem."""
 
     @app.errorhandler(Exception)
     def fault(error: Exception) -> Response:
-        answer = problem(*fault_of(error, g.get("request_id", "")))
+        found = fault_of(error, g.get("request_id", ""))
+        route = request.url_rule.rule if request.url_rule else None
+        note_refusal(refusals, error, found, request.environ.get("REMOTE_ADDR", ""), route)
+        answer = problem(*found)
         if isinstance(error, UnsupportedCoding):
             # Tells the client which encoding to use (RFC 9110, section 12.5.3).
             answer.headers["Accept-Encoding"] = "identity"

@@ -24,6 +24,23 @@ READ = (
     "X-Request-ID",
 )
 """The headers of requests that a page may set."""
+IGNORED = (
+    "OpenAI-Beta",
+    "OpenAI-Organization",
+    "OpenAI-Project",
+    "X-Stainless-Arch",
+    "X-Stainless-Custom-Poll-Interval",
+    "X-Stainless-Helper-Method",
+    "X-Stainless-Lang",
+    "X-Stainless-OS",
+    "X-Stainless-Package-Version",
+    "X-Stainless-Poll-Helper",
+    "X-Stainless-Retry-Count",
+    "X-Stainless-Runtime",
+    "X-Stainless-Runtime-Version",
+    "X-Stainless-Timeout",
+)
+"""What OpenAI's clients say of themselves. Nobody reads it, and a page that uses one may say it."""
 SHOWN = (
     "Accept-Encoding",
     "Allow",
@@ -45,7 +62,7 @@ KEPT_SECONDS = 7_200
 VARY = ("Vary", "Origin")
 PREFLIGHT = {
     "Access-Control-Allow-Methods": "GET, POST, PUT, PATCH, DELETE",
-    "Access-Control-Allow-Headers": ", ".join(READ),
+    "Access-Control-Allow-Headers": ", ".join(READ + IGNORED),
     "Access-Control-Max-Age": str(KEPT_SECONDS),
 }
 _EXPOSE = ("Access-Control-Expose-Headers", ", ".join(SHOWN))

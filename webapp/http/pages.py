@@ -2,6 +2,8 @@
 
 from flask import Response, request
 
+from webapp.http.context import web
+
 YEAR_SECONDS = 31_536_000
 
 
@@ -12,6 +14,9 @@ def guarded(response: Response, policy: str, seconds: int = 0) -> Response:
     headers["Cache-Control"] = _cache_control(seconds)
     headers["Referrer-Policy"] = "no-referrer"
     headers["Cross-Origin-Opener-Policy"] = "same-origin"
+    if web().settings.api_url.startswith("https://"):
+        # Whoever was here once does not come in clear text again.
+        headers["Strict-Transport-Security"] = f"max-age={YEAR_SECONDS}"
     return response
 
 

@@ -25,18 +25,26 @@ class Caller(NamedTuple):
 
 
 class InvalidToken(Exception):
-    """The token is missing, wrong or expired; the text says which."""
+    """The token is missing, wrong or expired; the text says which. `reason` is a word for logs,
+    which must not have what a token says of itself."""
+
+    def __init__(self, detail: str, reason: str = "invalid_token") -> None:
+        super().__init__(detail)
+        self.reason = reason
 
 
 class InvalidTicket(InvalidToken):
     """The ticket in the address is wrong; the text is for a person."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, "invalid_ticket")
 
 
 class NotAllowed(InvalidToken):
     """The credential is a good one that may not do this; `code` is stable."""
 
     def __init__(self, code: str, detail: str) -> None:
-        super().__init__(detail)
+        super().__init__(detail, code)
         self.code = code
 
 

@@ -1,9 +1,9 @@
 """The limits of a process: which class a call belongs to, and what its caller has left."""
 
-import ipaddress
 from typing import NamedTuple
 
 from settings import Settings
+from storage.telemetry.addresses import network_of
 from storage.telemetry.instruments import Instruments
 from webapp.limits.buckets import Buckets, Class, Rate, RateLimited
 from webapp.limits.exchange import Exchange
@@ -18,8 +18,6 @@ _SEARCH = ("search.",)
 _HEAVY = ("analytics.", "batch.", "health.persistence")
 """How the endpoints begin whose class is not that of their method."""
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
-_IPV6_PREFIX = 64
-"""One customer of a network has all addresses with the same first 64 bits."""
 
 
 class TakenToken(NamedTuple):
@@ -72,7 +70,7 @@ class Limits:
 
     def check_unauthenticated(self, address: str) -> None:
         """Takes a token of an address whose caller is not known. Raises `RateLimited`."""
-        caller = _network(address)
+        caller = network_of(address)
         self.check(self.take_of(self._unauthenticated, caller), caller)
 
     def counted(self, refused: RateLimited) -> RateLimited:
@@ -86,13 +84,3 @@ class Limits:
         if endpoint.startswith(_HEAVY):
             return self._heavy
         return self.read if method in _READS else self.write
-
-
-def _network(address: str) -> str:
-    """The address, or the network that it stands for."""
-    if ":" not in address:
-        return address
-    try:
-        return str(ipaddress.ip_network((address.partition("%")[0], _IPV6_PREFIX), strict=False))
-    except ValueError:
-        return address

@@ -20,7 +20,7 @@ from webapp.identity.caller import InvalidTicket
 from webapp.realtime.connection import WebSocket
 from webapp.realtime.process import Realtime, realtime
 from webapp.realtime.protocol import MOST_THREADS
-from webapp.realtime.session import ClientSession
+from webapp.realtime.session import ClientSession, Visitor
 from webapp.realtime.sse import EventStream
 from webapp.realtime.takeover import Takeover
 
@@ -49,12 +49,12 @@ def socket() -> Response:
     if token is None and not process.connections.accepts_unauthenticated:
         raise BadRequest(503, "too_many_sockets", "too many come without a token at the moment")
     answer = handshake.send(AcceptConnection(subprotocol=subprotocol))
-    request_id, user_id = g.request_id, on_behalf_of()
+    visitor = Visitor(g.request_id, request.environ.get("REMOTE_ADDR", ""), on_behalf_of())
 
     def serve(sock: Any, _: Any) -> None:
         web_socket = WebSocket(sock, Connection(ConnectionType.SERVER), process.web.settings)
         web_socket.outbox.put(answer)
-        ClientSession(process, web_socket, request_id, user_id).run(token, refusal)
+        ClientSession(process, web_socket, visitor).run(token, refusal)
 
     return Takeover(serve)
 

@@ -2,7 +2,7 @@
 
 import time
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import gevent
 import msgspec
@@ -12,7 +12,7 @@ from models.message import check_thread_id
 from storage.resilience import budget
 from webapp.http.body.drafts import checked_draft
 from webapp.http.context import Visit
-from webapp.http.errors import RETRY_AFTER_SECONDS, BadRequest, fault_of
+from webapp.http.errors import RETRY_AFTER_SECONDS, BadRequest, Fault, fault_of, note_refusal
 from webapp.http.schemas import AcknowledgementFields
 from webapp.http.scopes import READ, WRITE, check_scope
 from webapp.identity.caller import InvalidToken, NotAllowed
@@ -40,21 +40,24 @@ TRY_LATER = 1013
 RESTART = 1012
 
 
+class Visitor(NamedTuple):
+    """What the handshake says: the request's id, the address, and the user whom it names beside an
+    API key."""
+
+    request_id: str
+    address: str
+    on_behalf_of: str | None = None
+
+
 class ClientSession:
     """One client, from its handshake to its end."""
 
-    def __init__(
-        self,
-        process: Realtime,
-        socket: WebSocket,
-        request_id: str,
-        on_behalf_of: str | None = None,
-    ) -> None:
-        """`on_behalf_of` is the user whom the handshake names beside an API key."""
+    def __init__(self, process: Realtime, socket: WebSocket, visitor: Visitor) -> None:
         self._process = process
         self._socket = socket
-        self._request_id = request_id
-        self._on_behalf_of = on_behalf_of
+        self._visitor = visitor
+        self._request_id = visitor.request_id
+        self._on_behalf_of = visitor.on_behalf_of
         self._visit: Visit | None = None
         self._began_at = time.monotonic()
         self._user_id = ""
@@ -112,6 +115,7 @@ class ClientSession:
                 # What a good credential may not do is an error as any other.
                 self._fail(error, text)
             else:
+                self._note(error, fault_of(error, self._request_id))
                 self._socket.close(BAD_TOKEN, str(error)[:120])
         except Exception as error:
             self._fail(error, text)
@@ -121,6 +125,7 @@ class ClientSession:
 
     def _fail(self, error: Exception, text: bytes | None) -> None:
         fault = fault_of(error, self._request_id)
+        self._note(error, fault)
         self._reply(
             "error",
             code=fault.code,
@@ -132,6 +137,9 @@ class ClientSession:
         )
         if fault.status < 500:
             self._socket.penalize()
+
+    def _note(self, error: Exception, fault: Fault) -> None:
+        note_refusal(self._process.web.refusals, error, fault, self._visitor.address, "/api/ws")
 
     def _answer(self, text: bytes | None) -> None:
         command = self._decode(text)

@@ -17,7 +17,7 @@ def application() -> Flask:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     # Judging would delay sockets; the other processes evaluate alerts.
-    return started(create_realtime_app, end, judges=False)
+    return started("realtime", create_realtime_app, end, judges=False)
 
 
 def end(line: str) -> NoReturn:

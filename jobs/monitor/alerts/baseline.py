@@ -10,6 +10,7 @@ from storage.telemetry.counts import Counts
 
 NOW_WINDOWS = 3
 """Six seconds: short enough that figures are those of now, long enough for an average."""
+MINUTE_WINDOWS = 60 // WINDOW_SECONDS
 ENOUGH_NOW = 10
 ENOUGH_LAST = 5
 ENOUGH_BEFORE = 30
@@ -27,6 +28,8 @@ class LatencyComparison(NamedTuple):
     baseline_ms: float | None
     last: Counts = Counts()
     """The newest of these windows, the first to show a recovery."""
+    minute: Counts = Counts()
+    """What was counted in the last minute."""
 
     @property
     def current_ms(self) -> float | None:
@@ -48,8 +51,8 @@ def compare_to_baseline(
     first, spans = window_of(now) - NOW_WINDOWS, list(degraded)
     earlier = range(first - SHOWN_WINDOWS, first)
     before = [windows[at] for at in earlier if at in windows and not _is_within(at, spans)]
-    current, last = latest(windows, now, NOW_WINDOWS), latest(windows, now, 1)
-    return LatencyComparison(current, _median_ms(before), last)
+    current, last, minute = (latest(windows, now, n) for n in (NOW_WINDOWS, 1, MINUTE_WINDOWS))
+    return LatencyComparison(current, _median_ms(before), last, minute)
 
 
 def _is_within(window: int, spans: list[Span]) -> bool:

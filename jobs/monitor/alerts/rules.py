@@ -1,6 +1,6 @@
 """What is worth an alert: one function, from what was seen to what is wrong with it."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import NamedTuple
 
 from jobs.monitor.alerts.baseline import ENOUGH_NOW, LatencyComparison
@@ -27,6 +27,7 @@ PRIORITIES = {
     "backlog_age": ("P1",),
     "redis_memory": ("P1",),
     "dead_letters": ("P1",),
+    "refusals": ("P1",),
 }
 """Every type there is."""
 
@@ -83,6 +84,7 @@ def judge(
         *_inconsistent(seen),
         *_memory(seen, share("redis_memory")),
         *_letters(seen),
+        *_turned_away(settings, latency.minute, share),
     ]
     return Judgement(findings, frozenset(_unknown(seen)))
 
@@ -203,3 +205,18 @@ def _letters(seen: Snapshot) -> Iterator[Condition]:
     if count := seen.dead_letters:
         detail = f"PostgreSQL refused {count} writes, which wait for a decision"
         yield _wrong("dead_letters", detail, dead_letters=count)
+
+
+def _turned_away(
+    settings: Settings, minute: Mapping[str, float], share: Callable[[str], float]
+) -> Iterator[Condition]:
+    for subject, what in (
+        ("login", "calls came with no credential or a wrong one"),
+        ("permission", "calls asked for what their credential may not do"),
+    ):
+        count, limit = int(minute.get(f"refusals:{subject}", 0)), settings.alert_refusals
+        if count > limit * share(key_of("refusals", subject)):
+            detail = f"{count} {what} in the last minute: `refused` in the logs says from where"
+            yield _wrong(
+                "refusals", detail, subject, refused=subject, count=count, limit_per_minute=limit
+            )

@@ -16,9 +16,10 @@ from storage.availability.checks import redis
 from storage.availability.checks.clickhouse import CLICKHOUSE, judge_clickhouse
 from storage.availability.checks.finding import Finding
 from storage.availability.checks.installation import judge_installation
+from storage.availability.checks.network import judge_network
 from storage.availability.checks.postgres import POSTGRES, judge_postgres
 from storage.availability.checks.redis import REDIS
-from storage.availability.checks.secrets import SETTINGS, judge_settings
+from storage.availability.checks.secrets import SETTINGS, judge_secrets
 from storage.clickhouse.driver import ClickHouse
 from storage.errors import Refused
 from storage.postgres.engines import request_engine
@@ -68,7 +69,7 @@ def judge(
     Raises nothing for a tier that is down.
     """
     judges = {
-        SETTINGS: lambda: judge_settings(settings),
+        SETTINGS: lambda: [*judge_secrets(settings), *judge_network(settings)],
         REDIS: lambda: [*redis.judge_redis(client), *judge_installation(client, engine)],
         POSTGRES: lambda: judge_postgres(engine),
         CLICKHOUSE: lambda: _judge_clickhouse(settings),

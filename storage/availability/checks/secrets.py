@@ -25,8 +25,10 @@ _SAMPLE = re.compile(
 """What secrets of examples begin with or hold, letters and digits only, in lower case."""
 
 
-def judge_settings(settings: Settings) -> list[Finding]:
-    """What the environment says, as far as it can be judged without a server."""
+def judge_secrets(settings: Settings) -> list[Finding]:
+    """What the environment says of secrets; nothing in a program that may not read them."""
+    if "jwt_secret" in settings.withheld:
+        return []
     fault = next(filter(None, map(fault_of, settings.jwt_secrets)), "")
     advice = (
         f"give THREADKEEP_JWT_SECRET {MINIMUM_SECRET_BYTES} random bytes or more, as"

@@ -14,6 +14,7 @@ FOR_BROWSERS = {
     "content-security-policy",
     "cross-origin-opener-policy",
     "referrer-policy",
+    "strict-transport-security",
     "vary",
     "x-content-type-options",
 }

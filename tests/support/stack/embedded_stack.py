@@ -44,7 +44,7 @@ options = json.loads(sys.argv[1])
 # Told to stop between its last word and its serving, it stops all the same, by this exception.
 with suppress(StackInterrupted), Stack(Path(options["data"])) as stack:
     urls = stack.start_servers(options["environ"])
-    stack.start_programs(options["programs"], dict(os.environ))
+    stack.start_programs(options["programs"], lambda _: dict(os.environ))
     print(json.dumps({"urls": urls, "pids": stack.pids()}), flush=True)
     stack.run()
 """

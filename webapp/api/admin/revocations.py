@@ -8,7 +8,7 @@ from flask import Blueprint, Response
 from msgspec import Meta
 
 from storage.identity.credentials import Revocation
-from webapp.api.admin.keys import known_id, time_of
+from webapp.api.admin.keys import time_of
 from webapp.http.body.reading import body_as
 from webapp.http.context import caller, web
 from webapp.http.errors import BadRequest
@@ -71,4 +71,4 @@ def list_revocations() -> Response:
 def lift_revocation(revocation_id: str) -> Response:
     """The tokens that have not expired are good again."""
     service = web().services.jobs.credentials
-    return answer(service.lift(known_id(revocation_id), by=caller().actor))
+    return answer(service.lift(revocation_id, by=caller().actor))

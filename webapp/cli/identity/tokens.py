@@ -8,7 +8,7 @@ from rich.text import Text
 
 from storage.errors import NotFound
 from storage.identity.credentials import Revocation
-from webapp.cli.identity.keys import known_id, service
+from webapp.cli.identity.keys import service
 from webapp.cli.operator import operator
 from webapp.cli.options import AS_JSON, moment, whole
 
@@ -62,7 +62,7 @@ def list_revocations(as_json: bool) -> None:
 def restore(revocation_id: str, as_json: bool) -> None:
     """Take back the revocation with this ID."""
     try:
-        lifted = service().lift(known_id(revocation_id), by=operator())
+        lifted = service().lift(revocation_id, by=operator())
     except NotFound:
         raise click.ClickException(f"there is no revocation {revocation_id}") from None
     click.echo(msgspec.json.encode(lifted) if as_json else f"restored: {_subject(lifted)}")

@@ -12,6 +12,8 @@ import msgspec
 PREPARED = "prepared"
 READY = "ready"
 REALTIME = "realtime"
+FLOWER_PROBE = "/healthcheck"
+"""What Flower says without its password."""
 SAMPLE_USER = "alice"
 SAMPLE_ADMIN = "operator"
 

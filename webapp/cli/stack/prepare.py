@@ -24,6 +24,7 @@ from tasks.logs import configure
 from webapp.cli import end_with
 from webapp.cli.migrate import LOST
 from webapp.cli.stack.preparation import (
+    FLOWER_PROBE,
     PREPARED,
     READY,
     REALTIME,
@@ -97,7 +98,7 @@ def _answers(env: Mapping[str, str], names: Collection[str]) -> bool:
     asked = {
         "web": f"{env['API_URL']}/readyz",
         REALTIME: f"http://{env['HOST']}:{env.get('REALTIME_PORT')}/readyz",
-        "flower": f"{env['FLOWER_URL']}/",
+        "flower": f"{env['FLOWER_URL']}{FLOWER_PROBE}",
     }
     session = requests.Session()
     session.trust_env = False
@@ -107,7 +108,7 @@ def _answers(env: Mapping[str, str], names: Collection[str]) -> bool:
         }
     except requests.RequestException:
         return False
-    well = all(status == 200 or (name, status) == ("flower", 401) for name, status in found.items())
+    well = all(status == 200 for status in found.values())
     return well and ("worker" not in names or bool(celery.control.ping(timeout=0.5, limit=1)))
 
 

@@ -9,7 +9,14 @@ import click
 
 from embedded.env_file import write_env_file
 from embedded.stack import Stack
-from webapp.cli.stack.preparation import REALTIME, SAMPLE_ADMIN, SAMPLE_USER, Preparation, say
+from webapp.cli.stack.preparation import (
+    FLOWER_PROBE,
+    REALTIME,
+    SAMPLE_ADMIN,
+    SAMPLE_USER,
+    Preparation,
+    say,
+)
 
 WRITTEN = (
     "REDIS_URL",
@@ -76,5 +83,5 @@ def health(env: Mapping[str, str]) -> dict[str, str]:
     return {
         "web": f"{env['API_URL']}/healthz",
         REALTIME: f"http://{env['HOST']}:{env.get('REALTIME_PORT')}/healthz",
-        "flower": f"{env['FLOWER_URL']}/",
+        "flower": f"{env['FLOWER_URL']}{FLOWER_PROBE}",
     }

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import click
@@ -22,6 +23,8 @@ from embedded.ports import free_port, is_free
 from embedded.stack import Stack
 from embedded.supervision import accounts
 from embedded.supervision.privileges import RunAs
+from programs import environment
+from storage.telemetry.addresses import is_local
 from webapp.cli.stack.preparation import REALTIME, Order, Preparation, say
 from webapp.cli.stack.ready import announce, health
 
@@ -30,6 +33,10 @@ FIGURES = settings.VARIABLES["metrics_folder"]
 LOCAL_PAGES = "http://localhost:*,http://127.0.0.1:*"
 """Who tries it out serves a page of their own from some port of this machine."""
 FLOWER_HOST = "127.0.0.1"
+CLEAR = (
+    "weaker: {} is open to other machines, and tokens and messages travel there in clear text: put"
+    " a proxy with TLS in front of 127.0.0.1 instead (docs/networks.md)"
+)
 CODE = ("webapp", "tasks", "celery", "granian", "gunicorn")
 
 
@@ -86,6 +93,8 @@ def up(
         Preparation() as preparation,
     ):
         _check_ports(host, port, flower_port, realtime_port)
+        if not is_local(host):
+            say(CLEAR.format(host))
         is_ours = not os.environ.get("DATABASE_URL")
         env = dict(os.environ) | stack.start_servers(os.environ)
         run_as = accounts.for_programs(folder.absolute(), CODE, say)
@@ -95,7 +104,7 @@ def up(
             env |= _realtime_addresses(env, realtime_port)
         added = dict(env.items() - os.environ.items())
         preparation.prepare(Order(added, list(programs), is_ours))
-        stack.start_programs(programs, env, run_as, health(env))
+        stack.start_programs(programs, partial(environment, env=env), run_as, health(env))
         files = [path for path in (folder / "run" / "env", env_file) if path is not None]
         ready = threading.Thread(
             target=announce, args=(stack, preparation, env, files, started), daemon=True
