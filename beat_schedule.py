@@ -101,7 +101,7 @@ SCHEDULE = {
     },
     # What is kept elsewhere proves what was there an hour ago. Off the full hour.
     "send-heads": {
-        "task": "verify.send_heads",
+        "task": "maintain.send_heads",
         "schedule": crontab(minute="17"),
         "options": {"expires": 1800, "queue": "maintenance"},
     },

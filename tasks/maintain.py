@@ -45,7 +45,7 @@ def mend_lifetimes() -> dict[str, int]:
     return services().jobs.upkeep.restore_lifetimes()._asdict()
 
 
-@shared_task(name="verify.send_heads")
+@shared_task(name="maintain.send_heads")
 def send_heads() -> dict[str, int]:
     """Sends the ends of hash chains that grew to where they are kept as proof."""
     return {"sent": services().jobs.heads_webhook.send()}
