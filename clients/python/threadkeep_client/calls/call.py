@@ -14,7 +14,8 @@ Answer = TypeVar("Answer", covariant=True)
 
 @dataclass(frozen=True)
 class Call(Generic[Answer]):
-    """One request, the same however often it is sent. `answer` is the type of the body."""
+    """One request, the same however often it is sent. `answer` is the type of the body, and
+    `if_made` reads what a repeat finds made."""
 
     method: str
     path: str
@@ -22,6 +23,7 @@ class Call(Generic[Answer]):
     query: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | None = None
+    if_made: "Call[Answer] | None" = None
 
     def at(self, cursor: str) -> "Call[Answer]":
         """The same list from this cursor on."""

@@ -16,8 +16,11 @@ def create_thread(
     metadata: dict[str, Any] | None = None,
 ) -> Call[Thread]:
     """Creates a thread; without an `id` it gets a random one. `Conflict` if you have it already."""
-    given = body(id=id or uuid4().hex, title=title, metadata=metadata or {})
-    return Call("POST", path("threads"), Thread, body=given)
+    new_id = id or uuid4().hex
+    given = body(id=new_id, title=title, metadata=metadata or {})
+    # A thread of a random id is this one, whose answer was lost.
+    if_made = get_thread(new_id) if id is None else None
+    return Call("POST", path("threads"), Thread, body=given, if_made=if_made)
 
 
 def get_thread(thread_id: str) -> Call[Thread]:

@@ -9,6 +9,7 @@ from threadkeep_client.core.effects import Disconnected, Flow, Pause, Request, R
 from threadkeep_client.core.identity import Identity
 from threadkeep_client.core.retries import Attempts, Retries
 from threadkeep_client.errors import (
+    Conflict,
     ConnectionLost,
     NotAuthenticated,
     NotFound,
@@ -36,6 +37,10 @@ def exchange(call: Call[Answer], identity: Identity, retries: Retries) -> Flow[A
             return _answer(call, response, is_repeat=attempts.is_repeat)
         except Disconnected as error:
             failure: ThreadkeepError = ConnectionLost(str(error))
+        except Conflict:
+            if call.if_made is None:
+                raise
+            return (yield from exchange(call.if_made, identity, retries))
         except NotAuthenticated:
             if is_renewed or not identity.forget():
                 raise
