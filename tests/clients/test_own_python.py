@@ -3,7 +3,13 @@
 from typing import Any
 
 import pytest
-from clients.conftest import MakeClient
+
+from support.calls.api import Api
+from support.calls.keys import made_key
+from support.data.users import fresh_user
+from support.own_clients.python import MakeClient
+from support.stack.processes import Launched
+from support.waiting import eventually
 from threadkeep_client import (
     Conflict,
     InvalidRequest,
@@ -14,12 +20,6 @@ from threadkeep_client import (
     VersionConflict,
 )
 from threadkeep_client.api import Api as Calls
-
-from support.calls.api import Api
-from support.calls.keys import made_key
-from support.data.users import fresh_user
-from support.stack.processes import Launched
-from support.waiting import eventually
 from webapp.openapi.document import ORDER
 
 LEFT_OUT = {"get_console_facts", "open_socket", "open_event_stream"} | {
@@ -78,7 +78,9 @@ def test_lists_are_walked_through(client: Any) -> None:
 
 
 def test_a_batch_says_what_it_refuses(client: Any) -> None:
-    done = client.post_batch([{"thread_id": "t", "message": "x"}, {"thread_id": "/", "message": "y"}])
+    done = client.post_batch(
+        [{"thread_id": "t", "message": "x"}, {"thread_id": "/", "message": "y"}]
+    )
     assert (done.accepted, done.refused) == (1, 1)
     assert done.results[1].code == "thread_id_invalid"
 

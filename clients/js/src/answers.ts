@@ -197,6 +197,20 @@ export interface ServiceInfo {
   docs_url: string;
 }
 
+/** A thread's own data after a change; `deleted_at` is set while it is deleted. */
+export interface ChangedThread {
+  version: number;
+  id: string;
+  user_id: string;
+  title: string | null;
+  metadata: Json;
+  created_at: string;
+  updated_at: string;
+  deleted_at: string | null;
+  is_pinned: boolean;
+  is_archived: boolean;
+}
+
 /** What happened. `type` says which members there are; docs/realtime.md has all of them. */
 export interface Event {
   type:
@@ -214,7 +228,7 @@ export interface Event {
   thread_id?: string;
   version?: number;
   message?: Message;
-  thread?: Thread;
+  thread?: ChangedThread;
   text?: string;
   /** Where `text` begins, in bytes of UTF-8. */
   offset?: number;

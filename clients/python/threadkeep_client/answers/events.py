@@ -1,11 +1,26 @@
 """What an event stream tells."""
 
 from datetime import datetime
+from typing import Any
 
 import msgspec
 
 from threadkeep_client.answers.messages import Message
-from threadkeep_client.answers.threads import Thread
+
+
+class ChangedThread(msgspec.Struct, kw_only=True, frozen=True):
+    """A thread's own data after a change; `deleted_at` is set while it is deleted."""
+
+    version: int
+    id: str
+    user_id: str
+    title: str | None
+    metadata: dict[str, Any]
+    created_at: datetime
+    updated_at: datetime
+    deleted_at: datetime | None = None
+    is_pinned: bool = False
+    is_archived: bool = False
 
 
 class Event(msgspec.Struct, kw_only=True, frozen=True):
@@ -24,7 +39,7 @@ class Event(msgspec.Struct, kw_only=True, frozen=True):
     thread_id: str | None = None
     version: int | None = None
     message: Message | None = None
-    thread: Thread | None = None
+    thread: ChangedThread | None = None
     text: str | None = None
     offset: int | None = None
     detail: str | None = None

@@ -1,0 +1,47 @@
+"""Our JavaScript client, built, and programs of Node that use it."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import settings
+
+FOLDER = Path(settings.__file__).parent / "clients" / "js"
+MODULES = FOLDER / "node_modules"
+NO_NODE = "no node on the path: our JavaScript client was not tested (apt-get install npm)"
+NO_MODULES = "no esbuild here: our JavaScript client was not tested (make typescript)"
+BUNDLE = FOLDER / "dist" / "index.js"
+
+
+def build() -> None:
+    """Makes `dist` as the package has it; the types are checked by that. Skips without Node."""
+    if shutil.which("node") is None:
+        pytest.skip(NO_NODE)
+    if not (MODULES / "esbuild").is_dir():
+        pytest.skip(NO_MODULES)
+    shutil.rmtree(BUNDLE.parent, ignore_errors=True)
+    run("npm", "run", "build")
+
+
+def run(*command: str, **environment: str) -> str:
+    """What a program prints that must succeed."""
+    with started(*command, **environment) as process:
+        said, _ = process.communicate(timeout=100)
+    assert process.returncode == 0, said[-20_000:]
+    return said
+
+
+def started(*command: str, **environment: str) -> subprocess.Popen[str]:
+    """A program that runs in the folder of the client."""
+    return subprocess.Popen(
+        command,
+        cwd=FOLDER,
+        env=os.environ | {"no_proxy": "*"} | environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
