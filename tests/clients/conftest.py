@@ -8,9 +8,12 @@ import pytest
 
 from selftest.bed.stack import Testbed, testbed
 from settings import Settings
+from support.calls.clients import token_of
+from support.data.users import fresh_user
 from support.own_clients import javascript as javascript_client
-from support.own_clients.python import Awaited, MakeClient, awaiting, blocking
+from support.own_clients.python import PATIENT, Awaited, MakeClient, awaiting, blocking
 from support.stack.processes import Launched
+from threadkeep_client import Threadkeep
 from webapp.http.auth import Tokens
 
 TOKEN_SECONDS = 3600
@@ -57,3 +60,16 @@ def bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Testbed]:
 def javascript() -> None:
     """Our JavaScript client, built."""
     javascript_client.build()
+
+
+@pytest.fixture
+def bed_token(bed: Testbed) -> str:
+    """A token of somebody new, for the stack that is broken."""
+    return token_of(bed, fresh_user())
+
+
+@pytest.fixture
+def patient(bed: Testbed, bed_token: str) -> Iterator[Threadkeep]:
+    """A client that waits until what was killed is back."""
+    with blocking(bed.url, bed_token, retries=PATIENT, timeout_seconds=10) as made:
+        yield made

@@ -11,14 +11,11 @@ import pytest
 from support.calls.api import Api
 from support.calls.keys import made_key
 from support.data.users import fresh_user
-from support.own_clients.javascript import BUNDLE, FOLDER, run
+from support.own_clients.javascript import BUNDLE, FOLDER, SOCKETS, has_option, run
 from support.stack.processes import Launched
 
 MOST_BYTES = 6 * 1024
 TESTS = sorted(path.name for path in (FOLDER / "test").glob("*.test.js"))
-SOCKETS = "--experimental-websocket"
-"""Node has sockets since version 22, and since 20 by this option."""
-
 pytestmark = pytest.mark.usefixtures("javascript")
 
 
@@ -35,12 +32,6 @@ def test_node(
     sockets = [SOCKETS] if has_option(SOCKETS) else []
     said = run("node", *sockets, "--test", f"test/{name}", **environment)
     assert re.search(r"^# pass [1-9]", said, re.MULTILINE), said
-
-
-def has_option(option: str) -> bool:
-    """Whether Node knows it."""
-    asked = f"process.allowedNodeEnvironmentFlags.has('{option}')"
-    return run("node", "-p", asked).strip() == "true"
 
 
 def test_it_is_small() -> None:

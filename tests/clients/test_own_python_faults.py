@@ -8,111 +8,46 @@ from queue import Queue
 import pytest
 
 from selftest.bed.stack import REALTIME, Testbed
-from support.calls.clients import token_of
-from support.data.users import fresh_user
-from support.own_clients.python import PATIENT, blocking
+from support.own_clients.breaking import WAIT_SECONDS, check_all, kill, more, writing
 from support.waiting import eventually
 from threadkeep_client import Event, Threadkeep
 
-WRITERS = 4
-WAIT_SECONDS = 60
 UNKNOWN = "1-1"
 """An id that no event has: `reset` is the answer, and says that the stream is open."""
 
 
-@pytest.fixture
-def client(bed: Testbed) -> Iterator[Threadkeep]:
-    """A patient client of somebody new."""
-    token = token_of(bed, fresh_user())
-    with blocking(bed.url, token, retries=PATIENT, timeout_seconds=10) as made:
-        yield made
-
-
-@contextmanager
-def writing(client: Threadkeep, pause_seconds: float = 0) -> Iterator[list[tuple[str, str]]]:
-    """Writers that post all the time, each to a thread of its own; what was acknowledged, as its
-    text and id."""
-    sent: list[tuple[str, str]] = []
-    failed: list[Exception] = []
-    is_over = threading.Event()
-
-    def write(thread_id: str) -> None:
-        number = 0
-        while not is_over.wait(pause_seconds) and number < 10_000:
-            text = f"{thread_id} {number}"
-            try:
-                sent.append((text, client.post_message(thread_id, text).id))
-            except Exception as error:
-                failed.append(error)
-                return
-            number += 1
-
-    writers = [threading.Thread(target=write, args=(f"t{n}",)) for n in range(WRITERS)]
-    for writer in writers:
-        writer.start()
-    try:
-        yield sent
-    finally:
-        is_over.set()
-        for writer in writers:
-            writer.join(WAIT_SECONDS)
-    assert not failed, failed
-
-
-def kill(bed: Testbed, name: str) -> None:
-    """Kills a part and waits until it answers again."""
-    bed.wait_until_back(name, bed.kill(name))
-
-
-def more(sent: list[tuple[str, str]], count: int = 20) -> None:
-    """Waits until more was acknowledged."""
-    known = len(sent)
-    eventually(lambda: len(sent) >= known + count, WAIT_SECONDS)
-
-
-def check_all(client: Threadkeep, sent: list[tuple[str, str]]) -> None:
-    """Each text that was acknowledged is there once, under its id, and in order."""
-    found = [
-        (one.content, one.id)
-        for thread in range(WRITERS)
-        for one in client.messages(f"t{thread}", order="asc", limit=1000)
-    ]
-    assert sorted(found) == sorted(sent)
-    for thread in range(WRITERS):
-        numbers = [int(text.split()[1]) for text, _ in found if text.startswith(f"t{thread} ")]
-        assert numbers == list(range(len(numbers)))
-
-
 def test_posts_survive_a_killed_redis_and_then_a_killed_web(
-    bed: Testbed, client: Threadkeep
+    bed: Testbed, patient: Threadkeep
 ) -> None:
-    with writing(client) as sent:
+    with writing(patient) as sent:
         for name in ("redis-data", "web"):
             more(sent)
             kill(bed, name)
             more(sent)
-    check_all(client, sent)
+    check_all(patient, sent)
 
 
 @pytest.mark.extensive
 @pytest.mark.timeout(400)
-def test_posts_survive_whatever_is_killed_again_and_again(bed: Testbed, client: Threadkeep) -> None:
-    with writing(client) as sent:
+def test_posts_survive_whatever_is_killed_again_and_again(
+    bed: Testbed, patient: Threadkeep
+) -> None:
+    with writing(patient) as sent:
         for name in ("web", "redis-data", "postgres", "worker", "clickhouse") * 3:
             more(sent)
             kill(bed, name)
         more(sent)
-    check_all(client, sent)
+    check_all(patient, sent)
 
 
 @contextmanager
-def hearing(client: Threadkeep) -> Iterator[Queue[Event]]:
+def hearing(patient: Threadkeep) -> Iterator[Queue[Event]]:
     """The events that a listener hears in a thread of its own."""
     heard: Queue[Event] = Queue()
     is_over = threading.Event()
 
     def listen() -> None:
-        for event in client.events("t0", "t1", "last", last_event_id=UNKNOWN):
+        for event in patient.events("t0", "t1", "last", last_event_id=UNKNOWN):
             heard.put(event)
             if is_over.is_set():
                 return
@@ -124,23 +59,23 @@ def hearing(client: Threadkeep) -> Iterator[Queue[Event]]:
         yield heard
     finally:
         is_over.set()
-        client.post_message("last", "so that it hears that it is over")
+        patient.post_message("last", "so that it hears that it is over")
         listener.join(WAIT_SECONDS)
     assert not listener.is_alive()
 
 
 @pytest.mark.parametrize("times", [1, pytest.param(5, marks=pytest.mark.extensive)])
 def test_events_continue_after_a_killed_realtime_process(
-    bed: Testbed, client: Threadkeep, times: int
+    bed: Testbed, patient: Threadkeep, times: int
 ) -> None:
-    with hearing(client) as heard:
+    with hearing(patient) as heard:
         # No more than the server keeps for who was away.
-        with writing(client, pause_seconds=0.1) as sent:
+        with writing(patient, pause_seconds=0.1) as sent:
             for _ in range(times):
                 more(sent)
                 kill(bed, REALTIME)
             more(sent)
-        client.post_message("last", "end")
+        patient.post_message("last", "end")
         received = received_until(heard, "end")
     wanted = [one for one in sent if one[0].startswith(("t0 ", "t1 "))]
     assert sorted(received[:-1]) == sorted(wanted)
@@ -175,17 +110,17 @@ def kill_web(bed: Testbed) -> None:
 
 @pytest.mark.parametrize("breaks", [lose_chunks, cut_redis, kill_web])
 def test_a_message_in_pieces_survives(
-    bed: Testbed, client: Threadkeep, breaks: Callable[[Testbed], None]
+    bed: Testbed, patient: Threadkeep, breaks: Callable[[Testbed], None]
 ) -> None:
     pieces = [f"piece {n} ☀ " for n in range(40)]
     try:
-        with client.stream("t") as writer:
+        with patient.stream("t") as writer:
             for number, piece in enumerate(pieces):
                 if number == 20:
                     breaks(bed)
                 writer.write(piece)
     finally:
         bed.heal()
-    read = client.get_message(writer.message.id)
+    read = patient.get_message(writer.message.id)
     assert (read.content, read.stream) == ("".join(pieces), None)
     eventually(lambda: bed.answers("web"), WAIT_SECONDS)

@@ -14,16 +14,31 @@ MODULES = FOLDER / "node_modules"
 NO_NODE = "no node on the path: our JavaScript client was not tested (apt-get install npm)"
 NO_MODULES = "no esbuild here: our JavaScript client was not tested (make typescript)"
 BUNDLE = FOLDER / "dist" / "index.js"
+SOCKETS = "--experimental-websocket"
+"""Node has sockets since version 22, and since 20 by this option."""
 
 
 def build() -> None:
     """Makes `dist` as the package has it; the types are checked by that. Skips without Node."""
+    _check()
+    shutil.rmtree(BUNDLE.parent, ignore_errors=True)
+    run("npm", "run", "build")
+
+
+def bundle(folder: Path) -> str:
+    """The module as a page loads it, made in this folder. Skips without Node."""
+    _check()
+    made = folder / "client.js"
+    options = ("--bundle", "--minify", "--format=esm", f"--outfile={made}")
+    run("node_modules/.bin/esbuild", "src/index.ts", *options)
+    return made.read_text(encoding="utf-8")
+
+
+def _check() -> None:
     if shutil.which("node") is None:
         pytest.skip(NO_NODE)
     if not (MODULES / "esbuild").is_dir():
         pytest.skip(NO_MODULES)
-    shutil.rmtree(BUNDLE.parent, ignore_errors=True)
-    run("npm", "run", "build")
 
 
 def run(*command: str, **environment: str) -> str:
@@ -45,3 +60,9 @@ def started(*command: str, **environment: str) -> subprocess.Popen[str]:
         stderr=subprocess.STDOUT,
         text=True,
     )
+
+
+def has_option(option: str) -> bool:
+    """Whether Node knows it."""
+    asked = f"process.allowedNodeEnvironmentFlags.has('{option}')"
+    return run("node", "-p", asked).strip() == "true"
