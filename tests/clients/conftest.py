@@ -10,7 +10,7 @@ from selftest.bed.stack import Testbed, testbed
 from settings import Settings
 from support.calls.clients import token_of
 from support.data.users import fresh_user
-from support.own_clients import javascript as javascript_client
+from support.own_clients import javascript
 from support.own_clients.python import PATIENT, Awaited, MakeClient, awaiting, blocking
 from support.stack.processes import Launched
 from threadkeep_client import Threadkeep
@@ -57,9 +57,9 @@ def bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Testbed]:
 
 
 @pytest.fixture(scope="package")
-def javascript() -> None:
+def javascript_client() -> None:
     """Our JavaScript client, built."""
-    javascript_client.build()
+    javascript.build()
 
 
 @pytest.fixture

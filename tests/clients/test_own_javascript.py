@@ -16,7 +16,7 @@ from support.stack.processes import Launched
 
 MOST_BYTES = 6 * 1024
 TESTS = sorted(path.name for path in (FOLDER / "test").glob("*.test.js"))
-pytestmark = pytest.mark.usefixtures("javascript")
+pytestmark = pytest.mark.usefixtures("javascript_client")
 
 
 @pytest.mark.parametrize("name", TESTS)

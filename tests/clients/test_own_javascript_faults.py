@@ -17,7 +17,7 @@ from threadkeep_client import NotFound, Threadkeep
 Node = Callable[..., Any]
 LONG = pytest.param(5, marks=pytest.mark.extensive)
 
-pytestmark = pytest.mark.usefixtures("javascript")
+pytestmark = pytest.mark.usefixtures("javascript_client")
 
 
 @pytest.fixture

@@ -23,11 +23,11 @@ from threadkeep_client.core.effects import (
 )
 from threadkeep_client.core.event_feed import EventFeed
 from threadkeep_client.core.exchange import exchange
-from threadkeep_client.core.http import SILENCE_SECONDS, TIMEOUT_SECONDS, http_options
 from threadkeep_client.core.identity import Identity
 from threadkeep_client.core.retries import Retries
 from threadkeep_client.core.streamed_text import StreamedText
 from threadkeep_client.errors import ConnectionLost
+from threadkeep_client.http_options import SILENCE_SECONDS, TIMEOUT_SECONDS, http_options
 from threadkeep_client.methods import Blocking
 from threadkeep_client.stream_writer import StreamWriter
 
