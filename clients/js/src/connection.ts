@@ -35,7 +35,7 @@ export class Connection {
         return (text ? JSON.parse(text) : undefined) as Answer;
       } catch (error) {
         const failure = failureOf(error, request.signal);
-        const asked = failure instanceof ApiError ? failure.retryAfterMs : 0;
+        const asked = failure.retryAfterMs;
         if (isDone(request, failure, failures)) return undefined as Answer;
         if (!failure.isPassing || failures + 1 >= most || asked > PATIENCE_MS) throw failure;
         await sleep(asked + pauseMs(failures), request.signal);

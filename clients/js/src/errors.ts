@@ -5,6 +5,8 @@ import type { WrongField } from "./answers.js";
 export class ThreadkeepError extends Error {
   /** Whether the same call may succeed a little later. */
   readonly isPassing: boolean = false;
+  /** How long to wait before that, as far as it is known. */
+  readonly retryAfterMs: number = 0;
 }
 
 /** No answer came, also after the retries: nobody knows whether the call was carried out. */
@@ -36,7 +38,7 @@ export class ApiError extends ThreadkeepError {
   /** With what a stream refuses: where its text ends, in bytes of UTF-8. */
   readonly length: number | undefined;
 
-  constructor(readonly status: number, problem: Problem, readonly retryAfterMs: number) {
+  constructor(readonly status: number, problem: Problem, override readonly retryAfterMs: number) {
     super(`${problem.code}: ${problem.detail}`);
     this.isPassing = PASSING.includes(status);
     this.code = problem.code;

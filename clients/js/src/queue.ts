@@ -3,7 +3,7 @@
 import type { AcknowledgedMessage } from "./answers.js";
 import type { Threadkeep } from "./client.js";
 import { newKey } from "./connection.js";
-import { ApiError } from "./errors.js";
+import { ApiError, ThreadkeepError } from "./errors.js";
 import { MemoryStorage, type QueueStorage } from "./memory_storage.js";
 import { pauseMs, sleep } from "./pauses.js";
 import type { Post } from "./requests.js";
@@ -104,7 +104,7 @@ export class OfflineQueue {
       if (next === undefined) break;
       const error = await this.#send(next);
       failures = error === undefined ? 0 : failures + 1;
-      const asked = error instanceof ApiError ? error.retryAfterMs : 0;
+      const asked = error instanceof ThreadkeepError ? error.retryAfterMs : 0;
       if (error !== undefined) await this.#pause(asked + pauseMs(failures));
     }
     this.#isSending = false;

@@ -3,6 +3,7 @@
 import type { AcknowledgedMessage, AppendedChunk, Json, Message } from "./answers.js";
 import type { Connection } from "./connection.js";
 import { isCode, ThreadkeepError } from "./errors.js";
+import { pauseMs } from "./pauses.js";
 
 const MOST_CHUNK_BYTES = 32 * 1024;
 
@@ -18,13 +19,17 @@ export class StreamWriter {
   #sent: number;
   #takesChunks = true;
   #sending: Promise<void> | undefined;
+  #failures = 0;
+  #resumeAtMs = 0;
+  readonly #connection: Connection;
   readonly #path: string;
 
   constructor(
-    readonly connection: Connection,
+    connection: Connection,
     readonly message: Message,
     text: string,
   ) {
+    this.#connection = connection;
     this.#text = text;
     this.#bytes = encode(text);
     this.#sent = this.#bytes.length;
@@ -66,18 +71,25 @@ export class StreamWriter {
   }
 
   #finish(body: { message?: string; metadata?: Json }): Promise<AcknowledgedMessage> {
-    return this.connection.call({ method: "POST", path: `${this.#path}/finish`, body });
+    return this.#connection.call({ method: "POST", path: `${this.#path}/finish`, body });
   }
 
   async #send(): Promise<void> {
+    if (performance.now() < this.#resumeAtMs) return;
     try {
       while (this.#takesChunks && this.#sent < this.#bytes.length) {
         this.#sent = await this.#sendNext();
+        this.#failures = 0;
       }
     } catch (error) {
-      // Such a message still takes its whole text.
-      if (isCode(error, "stream_interrupted")) this.#takesChunks = false;
-      else if (!(error instanceof ThreadkeepError && error.isPassing)) throw error;
+      if (isCode(error, "stream_interrupted")) {
+        // Such a message still takes its whole text.
+        this.#takesChunks = false;
+      } else if (error instanceof ThreadkeepError && error.isPassing) {
+        this.#resumeAtMs = performance.now() + error.retryAfterMs + pauseMs(this.#failures++);
+      } else {
+        throw error;
+      }
     }
   }
 
@@ -90,7 +102,7 @@ export class StreamWriter {
     );
     const request = { method: "POST", path: `${this.#path}/chunks`, body: { text, offset } };
     try {
-      return (await this.connection.call<AppendedChunk>({ ...request, attempts: 1 })).length;
+      return (await this.#connection.call<AppendedChunk>({ ...request, attempts: 1 })).length;
     } catch (error) {
       const length = isCode(error, "offset_mismatch") ? error.length : undefined;
       // Beyond the text somebody else writes it too.

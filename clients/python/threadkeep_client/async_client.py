@@ -1,7 +1,9 @@
 """The client whose methods are awaited."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable
+from copy import copy
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -61,8 +63,8 @@ class AsyncThreadkeep(Api, Awaiting):
     def on_behalf_of(self, user_id: str) -> "AsyncThreadkeep":
         """A client that acts for a user, which the API key must allow. It shares the
         connections."""
-        other = AsyncThreadkeep.__new__(AsyncThreadkeep)
-        other.__dict__ |= self.__dict__ | {"_identity": self._identity.acting_for(user_id)}
+        other = copy(self)
+        other._identity = self._identity.acting_for(user_id)
         return other
 
     async def send(self, call: Call[Answer]) -> Answer:
@@ -85,7 +87,8 @@ class AsyncThreadkeep(Api, Awaiting):
         opening = open_stream(
             thread_id, role=role, metadata=metadata, idempotency_key=idempotency_key
         )
-        return AsyncStreamWriter(StreamedText(opening, self._identity, self._retries), self._run)
+        streamed = StreamedText(opening, self._identity, self._retries, time.monotonic)
+        return AsyncStreamWriter(streamed, self._run)
 
     async def events(
         self, *thread_ids: str, last_event_id: str | None = None

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from copy import copy
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -60,8 +61,8 @@ class Threadkeep(Api, Blocking):
     def on_behalf_of(self, user_id: str) -> "Threadkeep":
         """A client that acts for a user, which the API key must allow. It shares the
         connections."""
-        other = Threadkeep.__new__(Threadkeep)
-        other.__dict__ |= self.__dict__ | {"_identity": self._identity.acting_for(user_id)}
+        other = copy(self)
+        other._identity = self._identity.acting_for(user_id)
         return other
 
     def send(self, call: Call[Answer]) -> Answer:
@@ -84,7 +85,8 @@ class Threadkeep(Api, Blocking):
         opening = open_stream(
             thread_id, role=role, metadata=metadata, idempotency_key=idempotency_key
         )
-        return StreamWriter(StreamedText(opening, self._identity, self._retries), self._run)
+        streamed = StreamedText(opening, self._identity, self._retries, time.monotonic)
+        return StreamWriter(streamed, self._run)
 
     def events(self, *thread_ids: str, last_event_id: str | None = None) -> Iterator[Event]:
         """What happens from now on in these threads, or in all of the user's, each event once.

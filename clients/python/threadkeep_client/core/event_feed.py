@@ -10,7 +10,7 @@ from threadkeep_client.core.effects import Flow, Pause, Request, Response
 from threadkeep_client.core.event_lines import LineReader
 from threadkeep_client.core.identity import Identity
 from threadkeep_client.core.retries import Attempts, Retries
-from threadkeep_client.errors import NotAuthenticated, ThreadkeepError, error_of
+from threadkeep_client.errors import PASSING, NotAuthenticated, ThreadkeepError, error_of
 
 _EVENT = msgspec.json.Decoder(Event)
 
@@ -65,5 +65,8 @@ class EventFeed:
         yield from self.lost(error)
 
     def lost(self, failure: ThreadkeepError) -> Flow[None]:
-        """Waits before the next connection. Raises the failure where there have been too many."""
-        yield Pause(self._attempts.pause_after(failure))
+        """Waits before the next connection, of which there may be any number. Raises a failure that
+        does not pass."""
+        if not isinstance(failure, PASSING):
+            raise failure
+        yield Pause(self._attempts.next_pause(failure))

@@ -20,6 +20,7 @@ class Retries:
 
 
 ONCE = Retries(attempts=1)
+MOST_DOUBLINGS = 16
 
 
 class Attempts:
@@ -40,16 +41,21 @@ class Attempts:
 
     def pause_after(self, failure: ThreadkeepError) -> float:
         """Seconds to wait before the next attempt. Raises the failure where there is none."""
-        asked = failure.retry_after or 0.0 if isinstance(failure, ApiError) else 0.0
-        if not isinstance(failure, PASSING) or asked > self._retries.patience_seconds:
+        is_last = self._failed + 1 >= self._retries.attempts
+        is_too_long = _asked_seconds(failure) > self._retries.patience_seconds
+        if not isinstance(failure, PASSING) or is_last or is_too_long:
             raise failure
-        if self._failed + 1 >= self._retries.attempts:
-            raise failure
-        pause = asked + self.pause()
-        self._failed += 1
-        return pause
+        return self.next_pause(failure)
 
-    def pause(self) -> float:
-        """Seconds to wait, with jitter."""
-        most = min(self._retries.first_seconds * 2**self._failed, self._retries.longest_seconds)
-        return random.uniform(0, most)
+    def next_pause(self, failure: ThreadkeepError) -> float:
+        """Seconds to wait after one more failure, however many there were."""
+        doubled = self._retries.first_seconds * 2 ** min(self._failed, MOST_DOUBLINGS)
+        self._failed += 1
+        jitter = random.uniform(0, min(doubled, self._retries.longest_seconds))
+        return _asked_seconds(failure) + jitter
+
+
+def _asked_seconds(failure: ThreadkeepError) -> float:
+    """What `Retry-After` asks for."""
+    asked = failure.retry_after if isinstance(failure, ApiError) else None
+    return asked or 0.0

@@ -1,5 +1,6 @@
 """The text of a message that is being written, and how much of it the server has."""
 
+from collections.abc import Callable
 from typing import Any
 
 from msgspec import UNSET, UnsetType
@@ -11,7 +12,7 @@ from threadkeep_client.calls.messages import get_message
 from threadkeep_client.core.effects import Flow
 from threadkeep_client.core.exchange import exchange
 from threadkeep_client.core.identity import Identity
-from threadkeep_client.core.retries import ONCE, Retries
+from threadkeep_client.core.retries import ONCE, Attempts, Retries
 from threadkeep_client.errors import PASSING, OffsetMismatch, StreamInterrupted
 
 MOST_CHUNK_BYTES = 32 * 1024
@@ -21,14 +22,22 @@ class StreamedText:
     """Keeps the whole text until it is finished, so that nothing is lost with a chunk."""
 
     def __init__(
-        self, opening: Call[AcknowledgedMessage], identity: Identity, retries: Retries
+        self,
+        opening: Call[AcknowledgedMessage],
+        identity: Identity,
+        retries: Retries,
+        clock: Callable[[], float],
     ) -> None:
+        """`clock` gives seconds that only grow."""
         self._opening = opening
         self._identity = identity
         self._retries = retries
         self._text = b""
         self._sent = 0
         self._takes_chunks = True
+        self._clock = clock
+        self._attempts = Attempts(retries)
+        self._resume_at = 0.0
         self.message: AcknowledgedMessage | None = None
 
     @property
@@ -47,14 +56,17 @@ class StreamedText:
         self.message = message
 
     def append(self, text: str) -> Flow[None]:
-        """Adds text and sends what the server has not. What it cannot take now is sent with the
-        next chunk, or at the end."""
+        """Adds text and sends what the server has not. What it cannot take now is sent with a later
+        chunk, or at the end."""
         self._text += text.encode()
+        if self._clock() < self._resume_at:
+            return
         try:
             while self._takes_chunks and self._sent < len(self._text):
                 self._sent = yield from self._send_next()
-        except PASSING:
-            return
+                self._attempts.begin_anew()
+        except PASSING as error:
+            self._resume_at = self._clock() + self._attempts.next_pause(error)
         except StreamInterrupted:
             # Such a message still takes its whole text.
             self._takes_chunks = False
