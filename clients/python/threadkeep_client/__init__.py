@@ -24,6 +24,7 @@ from threadkeep_client.errors import (
     StreamInterrupted,
     ThreadkeepError,
     Unavailable,
+    UnreadableAnswer,
     VersionConflict,
 )
 
@@ -51,5 +52,6 @@ __all__ = [
     "Threadkeep",
     "ThreadkeepError",
     "Unavailable",
+    "UnreadableAnswer",
     "VersionConflict",
 ]

@@ -17,6 +17,10 @@ class ConnectionLost(ThreadkeepError):
     """No answer came, also after the retries: nobody knows whether the call was carried out."""
 
 
+class UnreadableAnswer(ThreadkeepError):
+    """What came is no answer of Threadkeep's: something in between gave another one."""
+
+
 class ApiError(ThreadkeepError):
     """The server refused.
 

@@ -14,6 +14,7 @@ from threadkeep_client.errors import (
     NotAuthenticated,
     NotFound,
     ThreadkeepError,
+    UnreadableAnswer,
     error_of,
 )
 
@@ -33,7 +34,8 @@ def exchange(call: Call[Answer], identity: Identity, retries: Retries) -> Flow[A
     is_renewed = False
     while True:
         try:
-            response: Response = yield (yield from identity.signed(_request(call)))
+            request = yield from identity.signed(_request(call))
+            response: Response = yield request
             return _answer(call, response, is_repeat=attempts.is_repeat)
         except Disconnected as error:
             failure: ThreadkeepError = ConnectionLost(str(error))
@@ -63,4 +65,7 @@ def _answer(call: Call[Answer], response: Response, *, is_repeat: bool) -> Answe
         if not (isinstance(error, NotFound) and call.method == "DELETE" and is_repeat):
             raise error
     body = b"null" if call.answer is type(None) else response.body
-    return msgspec.json.decode(body, type=call.answer)
+    try:
+        return msgspec.json.decode(body, type=call.answer)
+    except msgspec.DecodeError as error:
+        raise UnreadableAnswer(f"{call.method} {call.path}: {error}") from error
