@@ -10,7 +10,7 @@ import pytest
 
 from selftest.bed.stack import REALTIME, Testbed
 from support.own_clients.breaking import WAIT_SECONDS, check_all, kill, more, writing
-from support.own_clients.javascript import SOCKETS, has_option, started
+from support.own_clients.javascript import SOCKETS, end, has_option, started
 from support.waiting import eventually
 from threadkeep_client import NotFound, Threadkeep
 
@@ -21,21 +21,20 @@ pytestmark = pytest.mark.usefixtures("javascript_client")
 
 
 @pytest.fixture
-def node(bed: Testbed, bed_token: str) -> Iterator[Node]:
-    """Starts a program of clients/js/test/programs."""
+def node(bed: Testbed, bed_token: str) -> Node:
+    """Runs a program of clients/js/test/programs: `with node("post") as process`."""
     sockets = [SOCKETS] if has_option(SOCKETS) else []
-    with ExitStack() as running:
 
-        @contextmanager
-        def start(name: str, *arguments: str) -> Iterator[Popen[str]]:
-            command = ("node", *sockets, f"test/programs/{name}.js", *arguments)
-            process = started(*command, API_URL=bed.url, API_TOKEN=bed_token)
-            running.callback(process.kill)
-            with process:
+    @contextmanager
+    def start(name: str, *arguments: str) -> Iterator[Popen[str]]:
+        command = ("node", *sockets, f"test/programs/{name}.js", *arguments)
+        with started(*command, API_URL=bed.url, API_TOKEN=bed_token) as process:
+            try:
                 yield process
-                process.kill()
+            finally:
+                end(process)
 
-        yield start
+    return start
 
 
 def result(process: "Popen[str]") -> Any:

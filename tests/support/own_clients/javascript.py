@@ -2,7 +2,9 @@
 
 import os
 import shutil
+import signal
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ import settings
 
 FOLDER = Path(settings.__file__).parent / "clients" / "js"
 MODULES = FOLDER / "node_modules"
+SECONDS = 60
 NO_NODE = "no node on the path: our JavaScript client was not tested (apt-get install npm)"
 NO_MODULES = "no esbuild here: our JavaScript client was not tested (make typescript)"
 BUNDLE = FOLDER / "dist" / "index.js"
@@ -44,7 +47,10 @@ def _check() -> None:
 def run(*command: str, **environment: str) -> str:
     """What a program prints that must succeed."""
     with started(*command, **environment) as process:
-        said, _ = process.communicate(timeout=100)
+        try:
+            said, _ = process.communicate(timeout=SECONDS)
+        finally:
+            end(process)
     assert process.returncode == 0, said[-20_000:]
     return said
 
@@ -59,7 +65,14 @@ def started(*command: str, **environment: str) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        start_new_session=True,
     )
+
+
+def end(process: "subprocess.Popen[str]") -> None:
+    """Ends a program that has not ended by itself, with those that it has started."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def has_option(option: str) -> bool:
