@@ -62,6 +62,10 @@ faults: setup-all ## Break everything, row by row, and see that nothing acknowle
 	@$(BIN)/python -m pytest tests/faults tests/model \
 		-m "extensive or not extensive" -v
 
+.PHONY: clients
+clients: setup-all typescript ## Only the tests of clients, with the long faults
+	@$(BIN)/python -m pytest tests/clients -m "extensive or not extensive" -v
+
 .PHONY: browser
 browser: setup-all chromium ## Only the tests in a real browser: console and sockets
 	@$(BIN)/python -m pytest tests/browser -m browser
@@ -77,14 +81,16 @@ chromium:
 			apt-get -qq install --yes --no-install-recommends chromium' >/dev/null 2>&1; } \
 		|| echo "no Chromium here: the tests in a browser are skipped"
 
-# Likewise for the generated TypeScript client, whose packages stay in a folder that git ignores.
-TYPESCRIPT := tests/clients/typescript
+# Likewise for our JavaScript client and the generated one, whose packages stay in folders that git
+# ignores.
+TYPESCRIPT := clients/js tests/clients/typescript
 .PHONY: typescript
 typescript:
-	@cd $(TYPESCRIPT) && { test node_modules/.installed -nt package-lock.json \
-		|| { command -v npm >/dev/null && npm ci --silent --no-audit --no-fund \
+	@for folder in $(TYPESCRIPT); do (cd $$folder && { \
+		test node_modules/.installed -nt package-lock.json \
+		|| { command -v npm >/dev/null && npm ci --silent --no-audit --no-fund --ignore-scripts \
 			&& touch node_modules/.installed; } \
-		|| echo "no npm here: the test of a TypeScript client is skipped"; }
+		|| echo "no npm here: the tests of $$folder are skipped"; }); done
 
 .PHONY: fuzz
 fuzz: setup-all ## Send the API whatever its description allows, and what it does not
@@ -96,6 +102,7 @@ lint: setup-all ## Check style, types and structure only
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@cd clients/python && $(CURDIR)/$(BIN)/lint-imports
 
 # Tools that work on the locks, in an environment of their own: they need other versions than ours.
 TOOLS := build/tools

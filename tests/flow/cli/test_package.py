@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 
@@ -20,7 +21,7 @@ from support.waiting import eventually
 ROOT = Path(webapp.__file__).resolve().parents[1]
 BUILD = ("pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir")
 INSTALL = ("pip", "install", "--quiet", "--no-deps", "--no-compile", "--target")
-OUTSIDE = ("tests", "benchmarks", "build", "dist", "*.egg-info", ".*")
+OUTSIDE = ("tests", "benchmarks", "build", "dist", "node_modules", "*.egg-info", ".*")
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +33,8 @@ def packaged(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     python = (sys.executable, "-m")
     subprocess.run([*python, *BUILD, folder / "wheel", sources], check=True, timeout=120)
     (wheel,) = (folder / "wheel").glob("threadkeep-*.whl")
+    with ZipFile(wheel) as packed:
+        assert not [name for name in packed.namelist() if "client" in name.split("/")[0]]
     subprocess.run([*python, *INSTALL, folder / "installed", wheel], check=True, timeout=120)
     path = f"{folder / 'installed' / 'bin'}{os.pathsep}{os.environ['PATH']}"
     return clean_environment() | {"PYTHONPATH": str(folder / "installed"), "PATH": path}

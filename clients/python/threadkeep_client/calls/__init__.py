@@ -1,0 +1,1 @@
+"""Each call of the HTTP API: what is sent, and what its answer is."""

@@ -1,0 +1,160 @@
+"""The client whose methods wait for the answer."""
+
+import time
+from collections.abc import Callable, Iterator
+from copy import copy
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import httpx
+
+from threadkeep_client.answers.events import Event
+from threadkeep_client.api import Api
+from threadkeep_client.calls.call import Call
+from threadkeep_client.calls.messages import Role
+from threadkeep_client.calls.streaming import open_stream
+from threadkeep_client.core.effects import (
+    Disconnected,
+    Effect,
+    Flow,
+    NewToken,
+    Pause,
+    Request,
+    Response,
+)
+from threadkeep_client.core.event_feed import EventFeed
+from threadkeep_client.core.exchange import exchange
+from threadkeep_client.core.identity import Identity
+from threadkeep_client.core.retries import Retries
+from threadkeep_client.core.streamed_text import StreamedText
+from threadkeep_client.errors import ConnectionLost
+from threadkeep_client.http_options import SILENCE_SECONDS, TIMEOUT_SECONDS, http_options
+from threadkeep_client.methods import Blocking
+from threadkeep_client.stream_writer import StreamWriter
+
+Answer = TypeVar("Answer")
+
+
+class Threadkeep(Api, Blocking):
+    """A client of the server at `url`, for any number of threads; a context manager.
+
+    `token` is a token or an API key, or a function that returns one: it is called before the first
+    request and again after a `401`. `http` is an `httpx.Client` of your own, for a proxy or
+    certificates; it is closed with this client.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        token: str | Callable[[], str],
+        *,
+        retries: Retries | None = None,
+        timeout_seconds: float = TIMEOUT_SECONDS,
+        http: httpx.Client | None = None,
+    ) -> None:
+        self._url = url.rstrip("/")
+        self._identity = Identity(token)
+        self._retries = retries or Retries()
+        self._timeout_seconds = timeout_seconds
+        self._http = http or httpx.Client()
+
+    def on_behalf_of(self, user_id: str) -> "Threadkeep":
+        """A client that acts for a user, which the API key must allow. It shares the
+        connections."""
+        other = copy(self)
+        other._identity = self._identity.acting_for(user_id)
+        return other
+
+    def send(self, call: Call[Answer]) -> Answer:
+        """Makes a call of `threadkeep_client.calls` and returns its answer.
+
+        Raises:
+            ThreadkeepError: The server refused, or the attempts have all failed.
+        """
+        return self._run(exchange(call, self._identity, self._retries))
+
+    def stream(
+        self,
+        thread_id: str,
+        *,
+        role: Role = "assistant",
+        metadata: dict[str, Any] | None = None,
+        idempotency_key: str | None = None,
+    ) -> StreamWriter:
+        """A message that is written piece by piece, in a `with` statement."""
+        opening = open_stream(
+            thread_id, role=role, metadata=metadata, idempotency_key=idempotency_key
+        )
+        streamed = StreamedText(opening, self._identity, self._retries, time.monotonic)
+        return StreamWriter(streamed, self._run)
+
+    def events(self, *thread_ids: str, last_event_id: str | None = None) -> Iterator[Event]:
+        """What happens from now on in these threads, or in all of the user's, each event once.
+
+        It comes back after a lost connection and continues after the last event; so does
+        `last_event_id` for another process. A `reset` says that events were lost.
+        """
+        url = self.get_service_info().events_url
+        feed = EventFeed(url, thread_ids, last_event_id, self._identity, self._retries)
+        while True:
+            request = self._run(feed.connect())
+            try:
+                with self._http.stream(**http_options(url, request, SILENCE_SECONDS)) as reply:
+                    if reply.status_code == 200:
+                        for data in reply.iter_bytes():
+                            yield from feed.take(data)
+                    else:
+                        refusal = Response(reply.status_code, reply.headers, reply.read())
+                        self._run(feed.refused(refusal))
+                        continue
+                failure = "the event stream ended"
+            except httpx.TransportError as error:
+                failure = str(error)
+            self._run(feed.lost(ConnectionLost(failure)))
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _run(self, flow: Flow[Answer]) -> Answer:
+        """Does what a flow asks for, until it returns."""
+        try:
+            effect = next(flow)
+            while True:
+                try:
+                    outcome = self._perform(effect)
+                except Disconnected as error:
+                    effect = flow.throw(error)
+                else:
+                    effect = flow.send(outcome)
+        except StopIteration as end:
+            answer: Answer = end.value
+            return answer
+
+    def _perform(self, effect: Effect) -> Any:
+        match effect:
+            case Pause(seconds):
+                return time.sleep(seconds)
+            case NewToken(provider):
+                return provider()
+            case Request():
+                return self._request(effect)
+
+    def _request(self, request: Request) -> Response:
+        try:
+            options = http_options(self._url, request, self._timeout_seconds)
+            reply = self._http.request(**options)
+        except httpx.TransportError as error:
+            raise Disconnected(str(error) or type(error).__name__) from error
+        return Response(reply.status_code, reply.headers, reply.content)

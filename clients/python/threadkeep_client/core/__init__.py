@@ -1,0 +1,1 @@
+"""What both clients have in common. Nothing here does input or output, or waits."""

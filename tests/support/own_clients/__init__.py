@@ -1,0 +1,1 @@
+"""Our own clients, as tests use them."""
