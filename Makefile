@@ -30,7 +30,7 @@ test-tiers: TESTS = $(filter-out $(LATER) %__pycache__,$(patsubst %/,%,$(wildcar
 test-outages: TESTS = $(wildcard tests/flow/test_*.py)
 test-later: TESTS = $(LATER)
 test-drill: TESTS = $(DRILL)
-PARTS := $(addprefix test-,flow tiers outages later clients embedded model browser selftest drill unit)
+PARTS := $(addprefix test-,flow tiers outages later clients embedded model browser deploy selftest drill unit)
 $(PARTS): TESTS ?= $(@:test-%=tests/%)
 
 # Servers write every commit to the disk. Where memory has room their data is there, which saves
@@ -42,7 +42,7 @@ scratch = test "$(free_kb)" -gt $(ROOM_KB) 2>/dev/null \
 	&& mktemp -d /dev/shm/threadkeep-tests-XXXXXX || mktemp -d
 
 .PHONY: test
-test: setup-all chromium typescript ## Run every check: style, types, structure, tests on real servers
+test: setup-all $(VENV)/.deploy chromium typescript ## Run every check: style, types, structure, tests on real servers
 	@scratch=$$($(scratch)); trap 'rm -rf "$$scratch"' EXIT; \
 		trap 'exit 130' INT TERM; status=0; \
 		$(MAKE) --no-print-directory --jobs 3 --keep-going PYTEST_DEBUG_TEMPROOT="$$scratch" \
@@ -85,6 +85,14 @@ typescript:
 		|| { command -v npm >/dev/null && npm ci --silent --no-audit --no-fund \
 			&& touch node_modules/.installed; } \
 		|| echo "no npm here: the test of a TypeScript client is skipped"; }
+
+.PHONY: deploy
+deploy: setup-all $(VENV)/.deploy ## Only the tests of the files in deploy/: image, compose, chart, units
+	@$(BIN)/python -m pytest tests/deploy
+
+$(VENV)/.deploy: requirements-deploy.lock $(VENV)/.installed-all
+	@$(PIP) install --no-deps --requirement requirements-deploy.lock
+	@touch $@
 
 .PHONY: fuzz
 fuzz: setup-all ## Send the API whatever its description allows, and what it does not

@@ -14,6 +14,7 @@ from celery.bin.base import CLIContext
 from celery.bin.beat import beat
 from celery.bin.worker import worker
 
+import settings
 from tasks.celery_app import app
 
 COMMANDS = {"worker": worker, "beat": beat}
@@ -36,12 +37,18 @@ def main() -> None:
 def _flower() -> Any:
     """Flower's command. Whoever reaches Flower may revoke tasks and stop workers, so it does not
     start without a password."""
-    user, _, password = os.environ.get("FLOWER_BASIC_AUTH", "").partition(":")
+    try:
+        given = settings.with_files(os.environ).get("FLOWER_BASIC_AUTH", "")
+    except settings.SettingsError as error:
+        sys.exit(f"threadkeep: {error}")
+    user, _, password = given.partition(":")
     if not user or not password:
         sys.exit(
             "threadkeep: refused: FLOWER_BASIC_AUTH is not set: anybody could stop workers through"
             " Flower; set it to user:password"
         )
+    # Flower reads the variable itself, and knows nothing of files.
+    os.environ["FLOWER_BASIC_AUTH"] = given
     # Only here: it would stay in the memory of a worker.
     return importlib.import_module("flower.command").flower
 

@@ -1,4 +1,4 @@
-"""`python -m tasks.programs.probe PROGRAM`: whether the program beside it moves on, for supervisors.
+"""`python -m tasks.programs.probe PROGRAM`: whether the program beside it moves on.
 
 Run with the environment of that program and on its machine, or in its container. Exit status 0 if
 it does, 1 with one line if not. It asks no server, so an outage restarts nothing.
