@@ -14,6 +14,7 @@ import settings
 
 ROOT = Path(settings.__file__).parent
 DEPLOY = ROOT / "deploy"
+PAGE = ROOT / "docs" / "deploying.md"
 COMPOSE = DEPLOY / "compose.yaml"
 VARIABLE = re.compile(r"\$\{(\w+):-([^}]*)\}")
 CHART = DEPLOY / "helm" / "threadkeep"

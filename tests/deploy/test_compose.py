@@ -10,7 +10,7 @@ import yaml
 
 import settings
 
-from .conftest import DEPLOY, READS, ROOT, Manifest
+from .conftest import DEPLOY, PAGE, READS, ROOT, Manifest
 
 SERVERS = {"redis", "broker", "postgres", "clickhouse"}
 
@@ -26,6 +26,18 @@ def test_its_reader_takes_it(compose: Manifest) -> None:
     compose["services"]["web"]["depends_on"]["redis"]["condition"] = "service_helthy"
     with pytest.raises(ValueError, match="depends_on"):
         reader.from_yaml(text_of(compose))
+
+
+def test_its_reader_takes_what_the_page_adds_to_it(compose: Manifest) -> None:
+    reader = pytest.importorskip("compose_spec").PyCompose
+    (more, _) = re.findall(r"```yaml\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    added = yaml.safe_load(more)
+    for one in added["services"].values():
+        one["image"] = "threadkeep"
+        assert set(one["networks"]) <= set(compose["networks"])
+        assert set(one["secrets"]) == set(added["secrets"])
+        assert {name.removesuffix("_FILE") for name in one["environment"]} <= settings.SECRETS
+    assert set(reader.from_yaml(text_of(added)).service_names()) <= set(compose["services"])
 
 
 def test_every_service_is_bounded_and_without_rights(compose: Manifest) -> None:

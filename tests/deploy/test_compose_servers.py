@@ -30,6 +30,7 @@ from support.waiting import eventually
 from .conftest import DEPLOY, Manifest
 
 ELSEWHERE = {"redis_url": "redis://none", "clickhouse_url": "clickhouse+http://none"}
+ONCE = Retry(NoBackoff(), 0)
 SIGNED = {"jwt_secret": "of no use to anybody but this test"}
 
 
@@ -63,8 +64,7 @@ def started_valkey(name: str, compose: Manifest, secrets: Path, folder: Path) ->
 
     def answers() -> bool:
         try:
-            once = Retry(NoBackoff(), 0)
-            with Redis(port=port, username="probe", password="none", retry=once) as probe:
+            with Redis(port=port, username="probe", password="none", retry=ONCE) as probe:
                 return bool(probe.ping())
         except RedisError:
             return False
@@ -96,7 +96,7 @@ def test_the_brokers_valkey_is_too(compose: Manifest, secrets: Path, tmp_path: P
         probe = Redis(port=port, username="probe", password="none")
         with probe, pytest.raises(NoPermissionError):
             probe.get("anything")
-        with Redis(port=port) as stranger, pytest.raises(AuthenticationError):
+        with Redis(port=port, retry=ONCE) as stranger, pytest.raises(AuthenticationError):
             stranger.ping()
 
 

@@ -10,7 +10,7 @@ import yaml
 
 import settings
 
-from .conftest import CHART, READS, ROOT, Manifest, Render, of_kind
+from .conftest import CHART, PAGE, READS, ROOT, Manifest, Render, of_kind
 
 CHOSEN_BY_THE_CHART = {
     "PROMETHEUS_MULTIPROC_DIR",
@@ -102,3 +102,10 @@ def test_the_chart_is_of_this_version() -> None:
     setup = (ROOT / "setup.cfg").read_text(encoding="utf-8")
     assert f"version = {chart['appVersion']}\n" in setup
     assert chart["version"] == chart["appVersion"]
+
+
+def test_the_values_that_the_page_shows_are_taken(render: Render) -> None:
+    (_, values) = re.findall(r"```yaml\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    rendered = render(yaml.safe_load(values))
+    assert len(of_kind(rendered, "PrometheusRule", "ServiceMonitor")) == 1
+    assert "example/threadkeep:" in str(of_kind(rendered, "Deployment")["web"])

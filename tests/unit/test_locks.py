@@ -56,6 +56,7 @@ def needed_by(names: set[str]) -> set[str]:
 
 
 SERVING, REST = pinned("requirements.lock"), pinned("requirements-dev.lock")
+DEPLOY = pinned("requirements-deploy.lock")
 
 
 def test_what_serving_needs_is_pinned_and_nothing_of_the_tests() -> None:
@@ -67,6 +68,13 @@ def test_the_rest_is_pinned_once_and_completes_it() -> None:
     assert not set(SERVING) & set(REST)
     assert set(REST) >= FOR_TESTS
     assert needed_by(set(REST)) - LEFT_OUT <= {*SERVING, *REST}
+
+
+def test_what_reads_the_files_of_deploy_is_beside_both() -> None:
+    assert not set(DEPLOY) & {*SERVING, *REST}
+    assert needed_by(set(DEPLOY)) <= {*SERVING, *REST, *DEPLOY}
+    for name, one in declared("deploy").items():
+        assert one.specifier.contains({**REST, **DEPLOY}[name]), name
 
 
 def test_the_pins_are_what_the_package_declares() -> None:
