@@ -49,6 +49,7 @@ def _flower() -> Any:
         )
     # Flower reads the variable itself, and knows nothing of files.
     os.environ["FLOWER_BASIC_AUTH"] = given
+    os.environ.pop("FLOWER_BASIC_AUTH_FILE", None)
     # Only here: it would stay in the memory of a worker.
     return importlib.import_module("flower.command").flower
 
