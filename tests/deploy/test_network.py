@@ -55,4 +55,5 @@ def test_the_metrics_of_every_pod_are_scraped(everything: list[Manifest]) -> Non
 def test_the_alert_rules_are_those_of_the_repository(everything: list[Manifest]) -> None:
     (rule,) = of_kind(everything, "PrometheusRule").values()
     text = (DEPLOY / "prometheus" / "alerts.yml").read_text(encoding="utf-8")
+    assert set(rule["spec"]) == {"groups"}
     assert rule["spec"] == yaml.safe_load(text)
