@@ -30,7 +30,7 @@ test-tiers: TESTS = $(filter-out $(LATER) %__pycache__,$(patsubst %/,%,$(wildcar
 test-outages: TESTS = $(wildcard tests/flow/test_*.py)
 test-later: TESTS = $(LATER)
 test-drill: TESTS = $(DRILL)
-PARTS := $(addprefix test-,flow tiers outages later clients embedded model browser selftest drill unit)
+PARTS := $(addprefix test-,flow tiers outages later clients embedded model browser deploy selftest drill unit)
 $(PARTS): TESTS ?= $(@:test-%=tests/%)
 
 # Servers write every commit to the disk. Where memory has room their data is there, which saves
@@ -42,7 +42,7 @@ scratch = test "$(free_kb)" -gt $(ROOM_KB) 2>/dev/null \
 	&& mktemp -d /dev/shm/threadkeep-tests-XXXXXX || mktemp -d
 
 .PHONY: test
-test: setup-all chromium typescript ## Run every check: style, types, structure, tests on real servers
+test: setup-all $(VENV)/.deploy chromium typescript ## Run every check: style, types, structure, tests on real servers
 	@scratch=$$($(scratch)); trap 'rm -rf "$$scratch"' EXIT; \
 		trap 'exit 130' INT TERM; status=0; \
 		$(MAKE) --no-print-directory --jobs 3 --keep-going PYTEST_DEBUG_TEMPROOT="$$scratch" \
@@ -92,6 +92,14 @@ typescript:
 			&& touch node_modules/.installed; } \
 		|| echo "no npm here: the tests of $$folder are skipped"; }); done
 
+.PHONY: deploy
+deploy: setup-all $(VENV)/.deploy ## Only the tests of the files in deploy/: image, compose, chart, units
+	@$(BIN)/python -m pytest tests/deploy
+
+$(VENV)/.deploy: requirements-deploy.lock $(VENV)/.installed-all
+	@$(PIP) install --require-hashes --no-deps --requirement requirements-deploy.lock
+	@touch $@
+
 .PHONY: fuzz
 fuzz: setup-all ## Send the API whatever its description allows, and what it does not
 	@FUZZ_SECONDS=600 FUZZ_SEED=$$(date +%s) $(BIN)/python -m pytest tests/clients/test_fuzzing.py --verbose
@@ -120,11 +128,12 @@ lock: names = $$(sed -n 's/^\([A-Za-z0-9._-]*\)==.*/--no-emit-package \1/p' $(1)
 lock: $(TOOLS)/.installed ## Pin what setup.cfg asks for, with hashes; UPGRADE="package…" or all renews
 	@grep -o 'setuptools==[0-9.]*' pyproject.toml | $(pin) - --output-file requirements.lock
 	@$(pin) $(call names,requirements.lock) --extra otel --extra dev --output-file requirements-dev.lock
-	@$(pin) $(call names,requirements.lock requirements-dev.lock) --extra bench \
-		--output-file requirements-bench.lock
+	@for part in bench deploy; do \
+		$(pin) $(call names,requirements.lock requirements-dev.lock) --extra $$part \
+			--output-file requirements-$$part.lock || exit 1; done
 
 # Not a part of `lint`: the service's answer changes while the code does not, and takes a network.
-LOCKS := requirements.lock requirements-dev.lock requirements-bench.lock
+LOCKS := $(wildcard requirements*.lock)
 .PHONY: audit
 audit: $(TOOLS)/.installed ## Ask whether anything that is pinned has a known weakness
 	@$(TOOLS)/bin/pip-audit --disable-pip --require-hashes --progress-spinner off \

@@ -8,9 +8,11 @@ from typing import Any
 
 from flower.command import flower
 
+import settings
 from storage.telemetry.refusals import RefusalLog
 from tasks.logs import configure
 
+PASSWORD = "FLOWER_BASIC_AUTH"
 ACCESS = "tornado.access"
 _CALLED = re.compile(r"\S+ \S+ \((?P<address>.*)\)")
 """How Tornado writes a request: its method, its path and the address that it is from."""
@@ -20,12 +22,19 @@ REASONS = {401: "no_password", 403: "forbidden"}
 def command() -> Any:
     """Flower's command. Whoever reaches Flower may revoke tasks and stop workers, so it does not
     start without a password."""
-    user, _, password = os.environ.get("FLOWER_BASIC_AUTH", "").partition(":")
+    try:
+        given = settings.with_files(os.environ, {PASSWORD}).get(PASSWORD, "")
+    except settings.SettingsError as error:
+        sys.exit(f"threadkeep: {error}")
+    user, _, password = given.partition(":")
     if not user or not password:
         sys.exit(
             "threadkeep: refused: FLOWER_BASIC_AUTH is not set: anybody could stop workers through"
             " Flower; set it to user:password"
         )
+    # Flower reads the variable itself, and knows nothing of files.
+    os.environ[PASSWORD] = given
+    os.environ.pop(f"{PASSWORD}_FILE", None)
     configure(logging.WARNING)
     logging.getLogger(ACCESS).addHandler(RefusalHandler(RefusalLog()))
     return flower

@@ -18,7 +18,9 @@ PYTHONS: list[dict[str, str | AbstractSet[str]]] = [
     {"python_version": number, "python_full_version": f"{number}.0", "extra": ""}
     for number in ("3.11", "3.12", "3.13")
 ]
-LOCKS = ("requirements.lock", "requirements-dev.lock", "requirements-bench.lock")
+LOCKS = tuple(
+    f"requirements{part}.lock" for part in ("", "-dev", "-bench", "-deploy")
+)
 LEFT_OUT = {"asynch", "ciso8601", "numpy", "pandas", "pyarrow"}
 HASH = re.compile(r"--hash=sha256:[0-9a-f]{64}")
 FOR_TESTS = {"hypothesis", "mypy", "opentelemetry-sdk", "playwright", "pytest", "ruff"}
@@ -65,7 +67,7 @@ def needed_by(names: set[str]) -> set[str]:
     return found
 
 
-SERVING, REST, PEERS = map(pinned, LOCKS)
+SERVING, REST, PEERS, DEPLOY = map(pinned, LOCKS)
 
 
 def test_what_serving_needs_is_pinned_and_nothing_of_the_tests() -> None:
@@ -77,6 +79,13 @@ def test_the_rest_is_pinned_once_and_completes_it() -> None:
     assert not set(SERVING) & set(REST)
     assert set(REST) >= FOR_TESTS
     assert needed_by(set(REST)) - LEFT_OUT <= {*SERVING, *REST}
+
+
+def test_what_reads_the_files_of_deploy_is_beside_both() -> None:
+    assert not set(DEPLOY) & {*SERVING, *REST}
+    assert needed_by(set(DEPLOY)) <= {*SERVING, *REST, *DEPLOY}
+    for name, one in declared("deploy").items():
+        assert one.specifier.contains({**REST, **DEPLOY}[name]), name
 
 
 def test_the_pins_are_what_the_package_declares() -> None:
@@ -120,4 +129,4 @@ def test_what_is_left_out_is_left_out_on_purpose() -> None:
     tools = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]
     named = set(tools["uv"]["pip"]["no-emit-package"])
     assert named - {"colorama", "tzdata"} == LEFT_OUT
-    assert not named & {*SERVING, *REST, *PEERS}
+    assert not named & {*SERVING, *REST, *PEERS, *DEPLOY}

@@ -4,6 +4,7 @@ Celery takes an unknown option or an unknown queue without a word, so nobody els
 """
 
 import itertools
+import os
 import shlex
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -175,6 +176,23 @@ def test_flower_does_not_start_without_a_password(
     monkeypatch.setattr("sys.argv", ["tasks.programs", "flower"])
     with pytest.raises(SystemExit, match="FLOWER_BASIC_AUTH is not set"):
         own_programs.main()
+
+
+def test_flower_takes_its_password_from_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    word = tmp_path / "word"
+    word.write_text("admin:secret\n", encoding="utf-8")
+    monkeypatch.setenv("FLOWER_BASIC_AUTH", "")
+    monkeypatch.setenv("FLOWER_BASIC_AUTH_FILE", str(word))
+    assert own_programs._flower().name == "flower"
+    assert os.environ["FLOWER_BASIC_AUTH"] == "admin:secret"
+    # Its settings are read afterwards, with one of the two alone.
+    assert "FLOWER_BASIC_AUTH_FILE" not in os.environ
+    monkeypatch.setenv("FLOWER_BASIC_AUTH_FILE", str(word))
+    monkeypatch.setenv("FLOWER_BASIC_AUTH", "admin:another")
+    with pytest.raises(SystemExit, match="both set"):
+        own_programs._flower()
 
 
 def _queue_of(app: Celery, task: str) -> str:
