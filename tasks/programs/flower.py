@@ -12,7 +12,7 @@ import settings
 from storage.telemetry.refusals import RefusalLog
 from tasks.logs import configure
 
-PASSWORD = "FLOWER_BASIC_AUTH"
+VARIABLE = "FLOWER_BASIC_AUTH"
 ACCESS = "tornado.access"
 _CALLED = re.compile(r"\S+ \S+ \((?P<address>.*)\)")
 """How Tornado writes a request: its method, its path and the address that it is from."""
@@ -23,7 +23,7 @@ def command() -> Any:
     """Flower's command. Whoever reaches Flower may revoke tasks and stop workers, so it does not
     start without a password."""
     try:
-        given = settings.with_files(os.environ, {PASSWORD}).get(PASSWORD, "")
+        given = settings.with_files(os.environ, {VARIABLE}).get(VARIABLE, "")
     except settings.SettingsError as error:
         sys.exit(f"threadkeep: {error}")
     user, _, password = given.partition(":")
@@ -33,8 +33,8 @@ def command() -> Any:
             " Flower; set it to user:password"
         )
     # Flower reads the variable itself, and knows nothing of files.
-    os.environ[PASSWORD] = given
-    os.environ.pop(f"{PASSWORD}_FILE", None)
+    os.environ[VARIABLE] = given
+    os.environ.pop(f"{VARIABLE}_FILE", None)
     configure(logging.WARNING)
     logging.getLogger(ACCESS).addHandler(RefusalHandler(RefusalLog()))
     return flower

@@ -18,9 +18,7 @@ PYTHONS: list[dict[str, str | AbstractSet[str]]] = [
     {"python_version": number, "python_full_version": f"{number}.0", "extra": ""}
     for number in ("3.11", "3.12", "3.13")
 ]
-LOCKS = tuple(
-    f"requirements{part}.lock" for part in ("", "-dev", "-bench", "-deploy")
-)
+LOCKS = tuple(f"requirements{part}.lock" for part in ("", "-dev", "-bench", "-deploy"))
 LEFT_OUT = {"asynch", "ciso8601", "numpy", "pandas", "pyarrow"}
 HASH = re.compile(r"--hash=sha256:[0-9a-f]{64}")
 FOR_TESTS = {"hypothesis", "mypy", "opentelemetry-sdk", "playwright", "pytest", "ruff"}
