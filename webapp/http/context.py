@@ -14,7 +14,7 @@ from webapp.http.auth import Tokens, bearer_of, user_of
 from webapp.http.log_lines import request_id
 from webapp.http.origins import Origins
 from webapp.http.scopes import check_route
-from webapp.identity.caller import Caller, InvalidToken
+from webapp.identity.caller import Caller, InvalidToken, NotAllowed
 from webapp.limits.buckets import RateLimited
 from webapp.limits.limits import REFUSED, TAKEN, Limits
 from wiring.process import Services
@@ -84,7 +84,14 @@ def admit(own: Web, now: Request, endpoint: str) -> float:
     try:
         token = bearer_of(environ.get("HTTP_AUTHORIZATION", ""))
         user_id = user_of(environ.get("HTTP_THREADKEEP_USER"))
+    except InvalidToken:
+        limits.check_unauthenticated(environ.get("REMOTE_ADDR", ""))
+        raise
+    try:
         found, until = own.tokens.verify_until(token, user_id)
+    except NotAllowed:
+        # The credential itself holds: it says nothing of others at this address.
+        raise
     except InvalidToken:
         limits.check_unauthenticated(environ.get("REMOTE_ADDR", ""))
         raise

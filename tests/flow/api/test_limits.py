@@ -80,6 +80,12 @@ def test_a_batch_is_heavy(limited: Api) -> None:
     problem(limited.post("/api/messages:batch", **body), 429, "rate_limited")
 
 
+def test_what_a_valid_token_may_not_do_takes_nothing_of_its_address(limited: Api) -> None:
+    for _ in range(5):
+        refused = limited.get("/api/threads", headers={"Threadkeep-User": "another"})
+        problem(refused, 403, "on_behalf_of_refused")
+
+
 def test_who_brings_no_valid_token_is_limited_by_address(web: Program, limited: Api) -> None:
     stranger = Api(web.url, "no token")
     for _ in range(3):
