@@ -15,6 +15,7 @@ GIVEN = {name: f"redis://{name.lower()}" for name in SECRETS} | {
     "CLICKHOUSE_URL": "clickhouse+http://clickhouse",
     "THREADKEEP_ALERT_WEBHOOK_URL": "https://receiver",
     "THREADKEEP_ALERT_WEBHOOK_SECRET": "w" * 32,
+    "THREADKEEP_HEADS_WEBHOOK_URL": "https://keeper",
     "THREADKEEP_JWT_SECRET": "j" * 32,
 }
 FIELDS = {variable: field for field, variable in VARIABLES.items()}
