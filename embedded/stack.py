@@ -111,7 +111,8 @@ class Stack:
         with self._signals.deferred():
             servers = self._begin_servers(_wanted(environ))
             self._wait_until_ready(servers)
-        return {server.variable: server.url for server in servers}
+        found = {server.variable: server.url for server in servers}
+        return found | {name: url for server in servers for name, url in server.others.items()}
 
     def start_programs(
         self,
@@ -119,8 +120,10 @@ class Stack:
         env: Mapping[str, str],
         run_as: RunAs = CALLER,
         health: Mapping[str, str] = NONE,
+        own: Callable[[str], Mapping[str, str]] = lambda name: NONE,
     ) -> None:
-        """Start command lines by name through the shell, each with exactly `env`.
+        """Start command lines by name through the shell, each with exactly `env`, and in it what is
+        a program's `own`.
 
         `health` has addresses, by name, that answer as long as their program does; one that does
         not is killed, and restarted like any that died.
@@ -133,7 +136,7 @@ class Stack:
             for name, line in programs.items():
                 # Without exec the shell would be the leader, and would keep the stop signal.
                 command = run_as.wrap(("/bin/sh", "-c", f"exec {line}"), signal.SIGKILL)
-                self._supervisor.start(Spec(name=name, command=command, env=dict(env)))
+                self._supervisor.start(Spec(name=name, command=command, env={**env, **own(name)}))
                 self._signals.raise_if_stopped()
             self._pulses.begin({name: url for name, url in health.items() if name in programs})
 

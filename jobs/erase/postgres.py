@@ -28,7 +28,7 @@ SELECT c.relname AS name, quote_ident(c.relname) AS quoted,
 FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
 WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p')
   AND NOT c.relispartition AND a.attname = 'user_id' AND NOT a.attisdropped
-  AND c.relname NOT IN ('user_erasures', 'token_revocations', 'threads')
+  AND c.relname NOT IN ('user_erasures', 'token_revocations', 'threads', 'dead_letters')
 ORDER BY c.relname <> 'messages', c.relname
 """
 _LEAVES = (

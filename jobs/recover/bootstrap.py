@@ -81,7 +81,7 @@ class Bootstrap:
         threads = source.threads()
         mondays = [datetime.fromisoformat(day).replace(tzinfo=UTC) for day in source.weeks()]
         mark = self._mark()
-        with translated(), self._tiers.job_engine.begin() as connection:
+        with translated(), self._tiers.migrate_engine.begin() as connection:
             is_new = schema.upgrade_postgres(connection).is_new
             row_outbox.continue_numbers(connection, self._server)
             restore.begin(connection)

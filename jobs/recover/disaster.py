@@ -80,7 +80,7 @@ class DisasterRecoveryService:
 
     def is_lost(self) -> bool:
         """Whether PostgreSQL is new and ClickHouse has rows of another. Raises `TierError`."""
-        with translated(), self._tiers.job_engine.connect() as connection:
+        with translated(), self._tiers.migrate_engine.connect() as connection:
             if not schema.postgres_standing(connection).is_new:
                 return False
         return row_outbox.are_there(self._tiers.job_clickhouse)

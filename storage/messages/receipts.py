@@ -170,7 +170,7 @@ class ReceiptService:
         return hidden.either(hot or {}, committed).get(thread, hidden.NOTHING), aside
 
     def _aside(self, message: Message) -> tuple[Mapping[hidden.Thread, Watermarks], _Aside]:
-        with self._postgres.as_owner() as connection:
+        with self._postgres.as_user(message.user_id) as connection:
             marks = hidden.committed(connection, [hidden.thread_of(message)])
             letters = [one for one in refused(connection) if one.message_id == message.id]
             is_held = connection.execute(_IS_HELD, {"id": message.id}).scalar_one()

@@ -13,14 +13,18 @@ from storage.schema_version import SchemaVersion, refuse_newer
 _WAS_MIGRATED = "SELECT to_regclass('alembic_version') IS NOT NULL"
 _REVISION = "SELECT version_num FROM alembic_version"
 _NO_DEADLINE = "SELECT set_config('statement_timeout', '0', true)"
+_GRANT = "SELECT grant_to_programs()"
 MIGRATION_SECONDS = 86_400.0
 """One statement of a migration."""
 
 
 def migrate_postgres(engine: Engine) -> list[str]:
-    """Alembic to its newest revision; gives the revisions passed."""
+    """Alembic to its newest revision; gives the revisions passed. What there is of roles gets its
+    rights, those that were made since included."""
     with translated(), engine.begin() as connection:
-        return [f"postgresql {step}" for step in upgrade_postgres(connection).missing]
+        steps = [f"postgresql {step}" for step in upgrade_postgres(connection).missing]
+        execute(connection, _GRANT)
+        return steps
 
 
 def upgrade_postgres(connection: Connection) -> SchemaVersion:

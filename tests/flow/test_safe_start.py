@@ -37,7 +37,7 @@ PROGRAMS = ("web", "worker", "beat")
 def lone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """Servers of this module alone, migrated; each test puts back what it set."""
     with servers(tmp_path_factory.mktemp("servers") / "data") as env, tiers(env) as own:
-        migrate_all(own.tiers.job_engine, own.tiers.job_clickhouse, 1)
+        migrate_all(own.tiers.migrate_engine, own.tiers.job_clickhouse, 1)
         yield env | PATIENT
 
 

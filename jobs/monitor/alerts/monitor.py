@@ -54,7 +54,7 @@ class PerformanceMonitor:
     """The verbs of alerts in one process."""
 
     def __init__(self, tiers: Tiers, windows: Windows, snapshots: Snapshotter) -> None:
-        settings, engine, breakers = tiers.settings, tiers.quick_engine, tiers.breakers
+        settings, engine, breakers = tiers.settings, tiers.operator_engine, tiers.breakers
         self._tiers = tiers
         self._windows = windows
         self._snapshots = snapshots

@@ -70,7 +70,7 @@ class RestoreService:
         tiers, settings = self._tiers, self._tiers.settings
         verified = verify(folder, key_of(settings.signing_secret), trust=trust)
         found = verified.manifest
-        migrate_all(tiers.job_engine, tiers.job_clickhouse, settings.partition_weeks_ahead)
+        migrate_all(tiers.migrate_engine, tiers.job_clickhouse, settings.partition_weeks_ahead)
         (row,) = rows_of(tiers.job_engine, _IS_EMPTY)
         is_archive_empty = not tiers.job_clickhouse.lines("SELECT 1 FROM messages LIMIT 1")
         is_empty = row.is_empty and is_archive_empty

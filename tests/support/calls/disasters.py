@@ -63,7 +63,7 @@ def lose_everything(services: Services) -> None:
 def begin_anew(services: Services) -> None:
     """The same servers as if they had never been used."""
     lose_everything(services)
-    migrate_all(services.tiers.job_engine, services.tiers.job_clickhouse, 1)
+    migrate_all(services.tiers.migrate_engine, services.tiers.job_clickhouse, 1)
     settle(services)
     services.failover.redis_recovery.adopt()
 

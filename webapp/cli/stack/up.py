@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import click
@@ -22,6 +23,7 @@ from embedded.ports import free_port, is_free
 from embedded.stack import Stack
 from embedded.supervision import accounts
 from embedded.supervision.privileges import RunAs
+from webapp.cli.stack import databases
 from webapp.cli.stack.preparation import REALTIME, Order, Preparation, say
 from webapp.cli.stack.ready import announce, health
 
@@ -95,7 +97,9 @@ def up(
             env |= _realtime_addresses(env, realtime_port)
         added = dict(env.items() - os.environ.items())
         preparation.prepare(Order(added, list(programs), is_ours))
-        stack.start_programs(programs, env, run_as, health(env))
+        own = partial(databases.login_of, env)
+        shared = databases.without_logins(env)
+        stack.start_programs(programs, shared, run_as, health(env), own)
         files = [path for path in (folder / "run" / "env", env_file) if path is not None]
         ready = threading.Thread(
             target=announce, args=(stack, preparation, env, files, started), daemon=True
