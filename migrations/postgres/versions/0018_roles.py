@@ -33,7 +33,8 @@ END $$;
 
 # A dead letter is its user's, as far as the beginning of the record says whose it is.
 DEAD_LETTERS = r"""
-CREATE OR REPLACE FUNCTION user_of_record(record bytea) RETURNS text IMMUTABLE STRICT LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION user_of_record(record bytea) RETURNS text
+    IMMUTABLE STRICT LANGUAGE plpgsql AS $$
 DECLARE
     quoted text := substring(convert_from(substring(record FOR 4096), 'LATIN1') FROM
         '^\{"version":[^,"]*,(?:"id":"(?:[^"\\]|\\.)*",(?:"thread_id":"(?:[^"\\]|\\.)*",)?'
