@@ -140,11 +140,15 @@ class Stack:
                 self._signals.raise_if_stopped()
             self._pulses.begin({name: url for name, url in health.items() if name in programs})
 
-    def run(self) -> None:
-        """Supervise until SIGINT, SIGTERM or SIGHUP, restarting whatever dies."""
+    def run(self, on_restart: Callable[[str], object] = lambda name: None) -> None:
+        """Supervise until SIGINT, SIGTERM or SIGHUP, restarting whatever dies.
+
+        `on_restart` is called with the name of what was restarted.
+        """
         self._signals.are_checked = True
         while not self._signals.stop_wanted:
-            self.poll()
+            for name in self.poll():
+                on_restart(name)
             is_quiet = self._supervisor.all_run and not self._unready
             self._signals.pause(QUIET_SECONDS if is_quiet else POLL_SECONDS)
 

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection
 
+from jobs import audit_chain
 from jobs.audit import AuditTrail
 from jobs.recover.clickhouse_source import ClickHouseSource
 from jobs.recover.runs import CLICKHOUSE
@@ -95,6 +96,7 @@ class Bootstrap:
             restored = restore.restore_tables(connection, copies, replace=is_new)
             restored["threads"] = restore.restore_threads(connection, copies.get("threads", []))
             if is_new:
+                audit_chain.restore(connection, self._server)
                 # Drains count what is added from now on.
                 locks.lock_slots(connection, range(self._tiers.settings.shards))
                 for batch in batches(threads, restore.BATCH_ROWS):

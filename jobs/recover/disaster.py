@@ -93,6 +93,15 @@ class DisasterRecoveryService:
             run = self.request(CLICKHOUSE, SYSTEM)
         self._bootstrap.open(run.id, run.actor, run.target_rto_seconds)
 
+    def take_first_step(self) -> bool:
+        """Makes a lost PostgreSQL answer correctly if its recovery was requested; gives whether it
+        was. For whoever owns the tables, which workers need not. Raises `TierError`, `Refused`."""
+        run = self.latest()
+        if run is None or run.is_over or run.source != CLICKHOUSE:
+            return False
+        self._bootstrap.open(run.id, run.actor, run.target_rto_seconds)
+        return True
+
     def latest(self, tiers: Sequence[str] = TIERS) -> RecoveryRun | None:
         """The latest recovery that these tiers know of. Raises `NoTierAvailable`."""
         found = self._tiers.notices.read(NOTICE, tiers=tiers)

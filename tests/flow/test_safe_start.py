@@ -147,11 +147,12 @@ def test_an_empty_schema_is_refused(lone: dict[str, str], tmp_path: Path) -> Non
 def test_a_newer_schema_is_refused_by_programs_and_by_up(
     lone: dict[str, str], tmp_path: Path
 ) -> None:
-    with empty_database(lone["DATABASE_URL"]) as url, tiers(lone | {"DATABASE_URL": url}) as own:
-        schema.migrate_postgres(own.tiers.job_engine)
-        with own.tiers.job_engine.begin() as connection:
-            connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
-        env = lone | {"DATABASE_URL": url}
+    with empty_database(lone["DATABASE_URL"]) as url:
+        env = lone | {"DATABASE_URL": url, "DATABASE_MIGRATE_URL": url, "DATABASE_WEB_URL": url}
+        with tiers(env) as own:
+            schema.migrate_postgres(own.tiers.job_engine)
+            with own.tiers.job_engine.begin() as connection:
+                connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
         with program("worker", env, tmp_path) as worker:
             refuses(worker, "postgresql: schema: newer than this code: 9999")
         for command in ("up --ephemeral --port 0 --flower-port 0", "migrate"):

@@ -36,8 +36,9 @@ _IS_EMPTY = (
 )
 _RAISE_BOUNDARY = "UPDATE archive_boundary SET below = greatest(below, CAST(:boundary AS uuid))"
 
-_KEPT_WHOLE = frozenset({"user_erasures", "token_revocations", "audit_trail"})
-"""Tables that say what became of a user, and so hold rows of those who were erased."""
+_KEPT_WHOLE = frozenset({"user_erasures", "token_revocations", "audit_trail", "dead_letters"})
+"""Tables that say what became of a user, and so hold rows of those who were erased; of a letter
+only its record says how old it is."""
 
 
 _ONLY_SIGNED = {AUDIT, "api_keys"}

@@ -135,9 +135,11 @@ CREATE OR REPLACE FUNCTION grant_to_programs() RETURNS void LANGUAGE plpgsql AS 
 DECLARE
     most text := 'SELECT, INSERT, UPDATE, DELETE' || CASE
         WHEN current_setting('server_version_num')::int >= 170000 THEN ', MAINTAIN' ELSE '' END;
+    read_only text[] := ARRAY['alembic_version', 'audit_trail', 'audit_chain', 'audit_head'];
     program text;
     found record;
 BEGIN
+    EXECUTE format('GRANT USAGE ON SCHEMA %I TO threadkeep_web', current_schema());
     GRANT SELECT, INSERT, UPDATE ON messages, threads, state_records, notices TO threadkeep_web;
     GRANT SELECT, INSERT, UPDATE, DELETE ON idempotency_keys, redis_detours TO threadkeep_web;
     GRANT SELECT, INSERT, DELETE ON checkpoints TO threadkeep_web;
@@ -152,6 +154,7 @@ BEGIN
         TO threadkeep_web;
     FOREACH program IN ARRAY ARRAY['threadkeep_worker', 'threadkeep_operator'] LOOP
         CONTINUE WHEN NOT EXISTS (SELECT FROM pg_roles WHERE rolname = program);
+        EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I', current_schema(), program);
         EXECUTE format('GRANT EXECUTE ON FUNCTION make_messages_partition(date),'
                        ' redis_lacks_writes() TO %I', program);
         EXECUTE format('ALTER DEFAULT PRIVILEGES GRANT %s ON TABLES TO %I', most, program);
@@ -164,10 +167,14 @@ BEGIN
             WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p', 'S')
               AND relowner = current_user::regrole
         LOOP
+            IF found.name = ANY (read_only) THEN
+                -- A new table has the default rights, and one of them must not be written.
+                EXECUTE format('REVOKE ALL ON TABLE %I FROM %I', found.name, program);
+            END IF;
             EXECUTE format('GRANT %s ON %s %I TO %I', CASE
                 WHEN found.kind = 'S' THEN 'ALL'
-                WHEN found.name = 'alembic_version' THEN 'SELECT'
                 WHEN found.name = 'audit_trail' THEN 'SELECT, INSERT'
+                WHEN found.name = ANY (read_only) THEN 'SELECT'
                 ELSE most END,
                 CASE found.kind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, found.name, program);
             IF found.is_secured AND NOT found.has_policy THEN

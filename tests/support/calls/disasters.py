@@ -33,7 +33,7 @@ _ROWS = {
 
 def lose_postgresql(services: Services) -> None:
     """An empty database, as a server has that was started on an empty disk."""
-    with services.tiers.job_engine.begin() as connection:
+    with services.tiers.migrate_engine.begin() as connection:
         wait_for_locks(connection)
         connection.exec_driver_sql(
             "DROP SCHEMA public CASCADE; CREATE SCHEMA public;"

@@ -32,6 +32,8 @@ NOWHERE = {
 @contextmanager
 def given(services: Services, **changes: Any) -> Iterator[Services]:
     """The same servers but for some settings."""
+    if "database_url" in changes:
+        changes["database_migrate_url"] = changes["database_url"]
     own = Services(msgspec.structs.replace(services.settings, **changes))
     try:
         yield own

@@ -20,12 +20,14 @@ import settings
 import webapp
 from embedded.files import kept_secret
 from embedded.ports import free_port, is_free
+from embedded.postgres.server import NAME as POSTGRES
 from embedded.stack import Stack
 from embedded.supervision import accounts
 from embedded.supervision.privileges import RunAs
 from webapp.cli.stack import databases
 from webapp.cli.stack.preparation import REALTIME, Order, Preparation, say
 from webapp.cli.stack.ready import announce, health
+from webapp.cli.stack.rebuilding import Rebuilding
 
 PROCFILE = Path(webapp.__file__).with_name("Procfile")
 FIGURES = settings.VARIABLES["metrics_folder"]
@@ -86,6 +88,7 @@ def up(
         _folder(data, ephemeral) as folder,
         Stack(folder, on_event=say) as stack,
         Preparation() as preparation,
+        Rebuilding() as rebuilding,
     ):
         _check_ports(host, port, flower_port, realtime_port)
         is_ours = not os.environ.get("DATABASE_URL")
@@ -106,7 +109,7 @@ def up(
         )
         ready.start()
         try:
-            stack.run()
+            stack.run(lambda name: rebuilding.begin(env) if name == POSTGRES and is_ours else None)
         finally:
             for file in files:
                 file.unlink(missing_ok=True)
