@@ -29,6 +29,7 @@ _BEGINNINGS: dict[str, tuple[str, ...]] = {
     "redis_url": ("redis://", "rediss://", "unix://"),
     "broker_url": ("redis://", "rediss://", "unix://"),
     "database_url": ("postgresql+psycopg2://", "postgresql://"),
+    "database_migrate_url": ("postgresql+psycopg2://", "postgresql://"),
     "clickhouse_url": ("clickhouse+http://", "clickhouse+native://"),
     "alert_webhook_url": _WEB,
     "heads_webhook_url": _WEB,
@@ -57,7 +58,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     broker_url: str = ""
     """Celery's Redis; the data Redis if left out."""
     database_url: str
-    """PostgreSQL, `postgresql+psycopg2://…`."""
+    """PostgreSQL, `postgresql+psycopg2://…`, with the login of this program."""
+    database_migrate_url: str = ""
+    """Likewise with the login that owns the tables; this program's own if left out."""
     clickhouse_url: str
     """ClickHouse, `clickhouse+http://…` or `clickhouse+native://…`."""
     jwt_secret: str = ""
@@ -255,6 +258,7 @@ VARIABLES = {name: f"THREADKEEP_{name.upper()}" for name in Settings.__struct_fi
     "redis_url": "REDIS_URL",
     "broker_url": "CELERY_BROKER_URL",
     "database_url": "DATABASE_URL",
+    "database_migrate_url": "DATABASE_MIGRATE_URL",
     "clickhouse_url": "CLICKHOUSE_URL",
     "ws_url": "WS_URL",
     "api_url": "API_URL",
@@ -270,7 +274,8 @@ OTHERS = frozenset({"THREADKEEP_PIDS"})
 
 SECRETS = frozenset(
     {VARIABLES[name] for name in Settings.__struct_fields__ if name.endswith(("secret", "token"))}
-    | {VARIABLES[f"{name}_url"] for name in ("redis", "broker", "database", "clickhouse")}
+    | {VARIABLES[f"{name}_url"] for name in ("redis", "broker", "clickhouse")}
+    | {"DATABASE_URL", "DATABASE_WEB_URL", "DATABASE_MIGRATE_URL"}
     | {VARIABLES["alert_webhook_url"], VARIABLES["heads_webhook_url"], "FLOWER_BASIC_AUTH"}
 )
 """The variables that a file may hold as well, which the variable with `_FILE` behind it names."""

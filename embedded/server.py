@@ -1,7 +1,7 @@
 """What the stack needs to know of a server, and where the wheels are."""
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,7 +17,8 @@ folders above, and the path is never too long."""
 class Server:
     """A server ready to be started.
 
-    `variable` is the environment variable that names it to the programs, `url` its value.
+    `variable` is the environment variable that names it to the programs, `url` its value; `others`
+    are URLs for those of them that log in as somebody else.
     `is_ready` is asked repeatedly while it starts, answers within two seconds, and may finish
     the set-up (create a database) before it first says True.
     """
@@ -26,6 +27,7 @@ class Server:
     variable: str
     url: str = field(repr=False)
     is_ready: Callable[[], bool] = field(repr=False)
+    others: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 def package_folder(package: str) -> Path:

@@ -111,7 +111,8 @@ class Stack:
         with self._signals.deferred():
             servers = self._begin_servers(_wanted(environ))
             self._wait_until_ready(servers)
-        return {server.variable: server.url for server in servers}
+        found = {server.variable: server.url for server in servers}
+        return found | {name: url for server in servers for name, url in server.others.items()}
 
     def start_programs(
         self,
@@ -138,11 +139,15 @@ class Stack:
                 self._signals.raise_if_stopped()
             self._pulses.begin({name: url for name, url in health.items() if name in programs})
 
-    def run(self) -> None:
-        """Supervise until SIGINT, SIGTERM or SIGHUP, restarting whatever dies."""
+    def run(self, on_restart: Callable[[str], object] = lambda name: None) -> None:
+        """Supervise until SIGINT, SIGTERM or SIGHUP, restarting whatever dies.
+
+        `on_restart` is called with the name of what was restarted.
+        """
         self._signals.are_checked = True
         while not self._signals.stop_wanted:
-            self.poll()
+            for name in self.poll():
+                on_restart(name)
             is_quiet = self._supervisor.all_run and not self._unready
             self._signals.pause(QUIET_SECONDS if is_quiet else POLL_SECONDS)
 

@@ -24,7 +24,7 @@ INSERT INTO audit_outbox (audit_id) SELECT id FROM entry
 _ENTRIES = """
 SELECT id::text AS id, at, actor, action, subject, counts, details FROM audit_trail
 WHERE (CAST(:since AS timestamptz) IS NULL OR at >= :since)
-  AND (CAST(:actor AS text) IS NULL OR actor = :actor)
+  AND (CAST(:actor AS text) IS NULL OR actor IN (:actor, 'user:' || :actor))
   AND (CAST(:action AS text) IS NULL OR action = :action)
   AND (CAST(:cursor AS uuid) IS NULL OR id < :cursor)
 ORDER BY audit_trail.id DESC LIMIT :limit
@@ -99,7 +99,8 @@ class AuditTrail:
         cursor: str | None = None,
         limit: int,
     ) -> list[AuditEntry]:
-        """Entries, newest first, with ids below the cursor. `since` is RFC 3339."""
+        """Entries, newest first, with ids below the cursor. `since` is RFC 3339; a user's entries
+        are found by the user's id alone too, as older versions wrote them."""
         wanted = {"since": since, "actor": actor, "action": action, "cursor": cursor}
         rows = rows_of(self._engine, _ENTRIES, wanted | {"limit": limit})
         return [record_of(AuditEntry, row) for row in rows]

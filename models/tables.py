@@ -4,6 +4,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Computed,
     DateTime,
     Integer,
     LargeBinary,
@@ -76,6 +77,7 @@ dead_letters = Table(
     Column("refused_at", DateTime(timezone=True), nullable=False),
     Column("attempts", Integer, nullable=False),
     Column("attempted_at", DateTime(timezone=True)),
+    Column("user_id", Text, Computed("user_of_record(record)", persisted=True)),
     comment="Log entries that PostgreSQL refused, whole, with its reason.",
 )
 

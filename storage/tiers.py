@@ -16,7 +16,7 @@ from storage.availability.reading import ReadTiers
 from storage.clickhouse.driver import ClickHouse
 from storage.clickhouse.reads import ClickHouseTier
 from storage.identity.known import KnownCredentials
-from storage.postgres import engines
+from storage.postgres import acting, engines
 from storage.postgres.reads import PostgresTier
 from storage.redis import client as redis_connections
 from storage.redis.chunks import OpenStreams
@@ -54,19 +54,39 @@ class Tiers:
     fault points that the settings misspell.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, serves_users: bool = False) -> None:
+        """A process that `serves_users` acts in PostgreSQL as the role that sees nothing but the
+        rows of the user in question; its jobs are those of admins."""
         faultpoints.enable(settings)
         self.settings = settings
+        self._serves_users = serves_users
+        self._role = acting.WEB if serves_users else ""
 
     clock = _made(lambda own: Clock())
     instruments = _made(lambda own: instruments_of(own.settings))
     tracing = _made(lambda own: tracing_of(own.settings))
     slow_queries = _made(lambda own: SlowQueries(own.settings.slow_query_seconds, own.tracing))
     redis_client = _made(lambda own: redis_connections.redis_client(own.settings))
-    request_engine = _made(lambda own: own._watched(engines.request_engine(own.settings)))
-    job_engine = _made(lambda own: own._watched(engines.job_engine(own.settings)))
-    quick_engine = _made(lambda own: own._watched(engines.quick_engine(own.settings)))
-    watch_engine = _made(lambda own: engines.watch_engine(own.settings))
+    request_engine = _made(
+        lambda own: own._watched(engines.request_engine(own.settings, own._role))
+    )
+    quick_engine = _made(lambda own: own._watched(engines.quick_engine(own.settings, own._role)))
+    watch_engine = _made(lambda own: engines.watch_engine(own.settings, own._role))
+
+    @cached_property
+    def operator_engine(self) -> Engine:
+        """For what a request does that is about everybody: an admin's call, the monitor, keys."""
+        if not self._serves_users:
+            return self.request_engine
+        return self._watched(engines.operator_engine(self.settings))
+
+    @cached_property
+    def job_engine(self) -> Engine:
+        """For jobs, which are about everybody; in a web process they are admins'."""
+        role = acting.OPERATOR if self._serves_users else ""
+        return self._watched(engines.job_engine(self.settings, role))
+
+    migrate_engine = _made(lambda own: own._watched(engines.migrate_engine(own.settings)))
     job_clickhouse = _made(
         lambda own: own.clickhouse_within(own.settings.clickhouse_job_timeout_seconds)
     )
@@ -96,7 +116,9 @@ class Tiers:
     events = _made(lambda own: EventStreams(own.redis_door, own.settings))
     tickets = _made(lambda own: Tickets(own.redis_door))
     open_streams = _made(lambda own: OpenStreams(own.redis, own.settings))
-    postgres = _made(lambda own: PostgresTier(own.request_engine, own.breakers.postgresql))
+    postgres = _made(
+        lambda own: PostgresTier(own.request_engine, own.operator_engine, own.breakers.postgresql)
+    )
 
     @cached_property
     def clickhouse(self) -> ClickHouseTier:
@@ -105,7 +127,7 @@ class Tiers:
 
     reads = _made(lambda own: ReadTiers(own.redis, own.postgres, own.clickhouse))
 
-    credentials = _made(lambda own: KnownCredentials(own.watch_engine, own.breakers.postgresql))
+    credentials = _made(lambda own: KnownCredentials(own.operator_engine, own.breakers.postgresql))
 
     @cached_property
     def notices(self) -> Notices:
@@ -114,7 +136,7 @@ class Tiers:
             settings.clickhouse_url, settings.clickhouse_write_timeout_seconds, heeds_drills=False
         )
         client = redis_connections.small_client(settings, heeds_drills=False)
-        return Notices(client, engines.notice_engine(settings), server)
+        return Notices(client, engines.notice_engine(settings, self._role), server)
 
     def clickhouse_within(self, seconds: float) -> ClickHouse:
         """The server with one deadline for every answer."""

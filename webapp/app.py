@@ -126,7 +126,7 @@ def create_app(
     # A doubled slash is another path, not a page that redirects.
     app.url_map.merge_slashes = False
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
-    services = Services(settings)
+    services = Services(settings, serves_users=True)
     wakeups = WakeUps(services.tiers.instruments)
     tiers = services.tiers
     tokens, judged = Tokens(settings, tiers.credentials), watch or Watch(settings)

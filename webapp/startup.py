@@ -12,6 +12,7 @@ from settings import Settings
 from storage.availability.checks import safety
 from storage.availability.checks.safety import Watch
 from storage.errors import Refused
+from storage.postgres.acting import WEB
 from tasks.logs import configure
 from webapp.app import begin_drills, begin_identity, begin_performance, take_first_lease
 from webapp.http.log_lines import about_request
@@ -30,8 +31,8 @@ def started(
     configure(also=about_request)
     try:
         given = programs.load(program)
-        verdict = safety.check(given)
-        watch = Watch(given, verdict)
+        verdict = safety.check(given, WEB)
+        watch = Watch(given, verdict, WEB)
         app = make(given, watch)
     except settings.SettingsError as error:
         end(f"threadkeep: {error}")

@@ -45,9 +45,9 @@ class Services:
     fork: connections do not survive one. Raises `SettingsError` for fault points that the settings
     misspell."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, serves_users: bool = False) -> None:
         self.settings = settings
-        self.tiers = Tiers(settings)
+        self.tiers = Tiers(settings, serves_users=serves_users)
         self._durability: tuple[Durability, float] = ("memory", 0.0)
 
     failover = _made(lambda own: FailoverServices(own.tiers))

@@ -14,7 +14,8 @@ from embedded.errors import StackError
 from embedded.files import kept_secret, write_atomically
 from embedded.ports import HOST
 from embedded.postgres import programs
-from embedded.postgres.access import RULES, SUPERUSER, Access
+from embedded.postgres.access import RULES, SUPERUSER, Access, Passwords
+from embedded.postgres.logins import OWNER, WEB_LOGIN, WORKER_LOGIN
 from embedded.server import HERE, Server
 from embedded.supervision import procfs
 from embedded.supervision.privileges import RunAs
@@ -93,6 +94,7 @@ class Postgres:
         options: tuple[str, ...] = ("-D", HERE, "-p", str(self._port))
         for name, value in _SETTINGS.items():
             options += ("-c", f"{name}={value}")
+        urls = self._access.urls()
         # SIGINT is PostgreSQL's fast shutdown, SIGQUIT the immediate one: when the supervisor
         # is gone, nobody is left to wait for a checkpoint.
         return Server(
@@ -101,8 +103,9 @@ class Postgres:
                 prepare=self._make_anew_if_lost,
             ),
             variable="DATABASE_URL",
-            url=self._access.url,
+            url=urls.pop("DATABASE_URL"),
             is_ready=self._is_ready,
+            others=urls,
         )
 
     @cached_property
@@ -112,8 +115,14 @@ class Postgres:
                 f"{self._password_file} is missing, and with it the password of the database in "
                 f"{self._folder}"
             )
-        passwords = map(kept_secret, (self._password_file, self._superuser_file))
-        return Access(self._cluster, self._port, *passwords)
+        files = {
+            OWNER: self._password_file,
+            WEB_LOGIN: self._password_file.with_name("postgres-web-password"),
+            WORKER_LOGIN: self._password_file.with_name("postgres-worker-password"),
+        }
+        logins = {name: kept_secret(file) for name, file in files.items()}
+        passwords = Passwords(kept_secret(self._superuser_file), logins)
+        return Access(self._cluster, self._port, passwords)
 
     def _move_in_place(self) -> None:
         if self._draft.exists():

@@ -32,6 +32,7 @@ _BRIEFLY_AS_A_WHOLE = (
     "SELECT set_config('transaction_timeout', '450ms', true)"
     " WHERE current_setting('server_version_num')::int >= 170000"
 )
+_DETACH = "SELECT detach_messages_partition(:name)"
 _LOCK = "LOCK TABLE ONLY messages IN ACCESS EXCLUSIVE MODE"
 # Every change of a row stands in the outbox until ClickHouse has it, and whoever ships holds a
 # lock on `messages` until then. So under our lock the rows that may have changed since the proof,
@@ -76,7 +77,7 @@ def _detach(
     if unshipped > MOST_UNSHIPPED:
         reason = f"{unshipped} changes of {unit.name} are not in ClickHouse yet"
         raise TierUnavailable("postgresql", reason, passing=True)
-    execute(connection, f"ALTER TABLE messages DETACH PARTITION {unit.name}")
+    execute(connection, _DETACH, name=unit.name)
     # Whoever does not find its rows from here on asks ClickHouse.
     units.raise_boundary(connection, unit.high)
     units.move(connection, fence, unit, "detached")

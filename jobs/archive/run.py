@@ -31,6 +31,7 @@ log = structlog.get_logger(__name__)
 FEW_BYTES = 64 * 1024 * 1024
 """So much may always go, whatever share of all it is."""
 
+_DROP = "SELECT drop_messages_partition(:name)"
 _COUNT = "SELECT count(*) FROM {}"
 _IS_PARTITION = (
     "SELECT coalesce((SELECT relispartition FROM pg_class WHERE oid = to_regclass(:name)), false)"
@@ -220,7 +221,7 @@ class ArchiveRun:
         with translated(), self._engine.begin() as connection:
             if _is_partition(connection, unit):
                 raise Refused(f"{unit.name} was detached and is a partition again: it stays")
-            execute(connection, f"DROP TABLE {unit.name}")
+            execute(connection, _DROP, name=unit.name)
             self._leave(connection, unit, bytes=unit.bytes or 0)
         faultpoint("archive.after_drop")
 

@@ -132,7 +132,7 @@ class Snapshotter:
         }
 
     def _postgres(self) -> dict[str, Any]:
-        with translated(), self._tiers.request_engine.connect() as connection:
+        with translated(), self._tiers.operator_engine.connect() as connection:
             found = outstanding(connection)
             retention, last = last_run(connection), reports.last_score(connection)
         return {

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection
 
+from jobs import audit_chain
 from jobs.audit import AuditTrail
 from jobs.recover.clickhouse_source import ClickHouseSource
 from jobs.recover.runs import CLICKHOUSE
@@ -81,7 +82,7 @@ class Bootstrap:
         threads = source.threads()
         mondays = [datetime.fromisoformat(day).replace(tzinfo=UTC) for day in source.weeks()]
         mark = self._mark()
-        with translated(), self._tiers.job_engine.begin() as connection:
+        with translated(), self._tiers.migrate_engine.begin() as connection:
             is_new = schema.upgrade_postgres(connection).is_new
             row_outbox.continue_numbers(connection, self._server)
             restore.begin(connection)
@@ -95,6 +96,7 @@ class Bootstrap:
             restored = restore.restore_tables(connection, copies, replace=is_new)
             restored["threads"] = restore.restore_threads(connection, copies.get("threads", []))
             if is_new:
+                audit_chain.restore(connection, self._server)
                 # Drains count what is added from now on.
                 locks.lock_slots(connection, range(self._tiers.settings.shards))
                 for batch in batches(threads, restore.BATCH_ROWS):

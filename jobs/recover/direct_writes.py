@@ -55,9 +55,9 @@ class HandoffService:
 
     def __init__(self, tiers: Tiers) -> None:
         self._tiers = tiers
-        self._engine = tiers.request_engine
+        self._engine = tiers.operator_engine
         self._server = tiers.clickhouse_within(tiers.settings.ship_timeout_seconds)
-        self._partitions = Partitions(tiers.request_engine)
+        self._partitions = Partitions(tiers.operator_engine)
         self._bite = Bite(MOST_BYTES)
 
     def replay(self) -> int:

@@ -80,7 +80,7 @@ class DisasterRecoveryService:
 
     def is_lost(self) -> bool:
         """Whether PostgreSQL is new and ClickHouse has rows of another. Raises `TierError`."""
-        with translated(), self._tiers.job_engine.connect() as connection:
+        with translated(), self._tiers.migrate_engine.connect() as connection:
             if not schema.postgres_standing(connection).is_new:
                 return False
         return row_outbox.are_there(self._tiers.job_clickhouse)
@@ -92,6 +92,15 @@ class DisasterRecoveryService:
         if run is None or run.is_over:
             run = self.request(CLICKHOUSE, SYSTEM)
         self._bootstrap.open(run.id, run.actor, run.target_rto_seconds)
+
+    def take_first_step(self) -> bool:
+        """Makes a lost PostgreSQL answer correctly if its recovery was requested; gives whether it
+        was. For whoever owns the tables, which workers need not. Raises `TierError`, `Refused`."""
+        run = self.latest()
+        if run is None or run.is_over or run.source != CLICKHOUSE:
+            return False
+        self._bootstrap.open(run.id, run.actor, run.target_rto_seconds)
+        return True
 
     def latest(self, tiers: Sequence[str] = TIERS) -> RecoveryRun | None:
         """The latest recovery that these tiers know of. Raises `NoTierAvailable`."""

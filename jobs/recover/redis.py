@@ -75,7 +75,7 @@ class RedisRecoveryService:
 
     def __init__(self, tiers: Tiers) -> None:
         self._tiers = tiers
-        self._engine = tiers.request_engine
+        self._engine = tiers.operator_engine
         self._repair = tiers.redis_repair
         self._idempotency_seconds = tiers.settings.idempotency_seconds
         self._bite = Bite(BATCH, LEAST)

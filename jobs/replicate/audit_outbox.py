@@ -17,8 +17,9 @@ WITH taken AS (
 )
 SELECT count(*) AS taken, count(*) AS shipped, string_agg(json_build_object(
     'id', id, 'at', at, 'actor', actor, 'action', action, 'subject', subject,
-    'counts', counts::text, 'details', details::text)::text, E'\\n' ORDER BY id) AS lines
-FROM audit_trail WHERE id IN (SELECT audit_id FROM taken)
+    'counts', counts::text, 'details', details::text, 'position', position,
+    'previous_hash', previous_hash, 'hash', hash)::text, E'\\n' ORDER BY position) AS lines
+FROM audit_trail JOIN audit_chain ON audit_id = id WHERE id IN (SELECT audit_id FROM taken)
 """
 _QUEUE_ALL = "INSERT INTO audit_outbox (audit_id) SELECT id FROM audit_trail ON CONFLICT DO NOTHING"
 

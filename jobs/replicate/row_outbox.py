@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Engine, Row
 from jobs.replicate.outbox import ClickHouseOutbox
 from storage.clickhouse.driver import EVERY_ROW, ClickHouse, literal
 from storage.errors import TierRejected
+from storage.postgres.acting import AS_USERS
 from storage.postgres.driver import execute, rows_of, translated
 from storage.resilience.breaker import Breaker
 from storage.tiers import Tiers
@@ -31,10 +32,11 @@ SELECT count(*) AS taken, count(*) AS shipped, min(sequence) AS lowest,
            'is_deleted', (row IS NULL)::int)::text, E'\\n' ORDER BY sequence) AS lines
 FROM taken
 """
-_TAKE_THESE = _TAKE.replace(
+_THESE = _TAKE.replace(
     "SELECT sequence FROM row_copies_outbox ORDER BY sequence LIMIT :batch",
     "SELECT unnest(CAST(:sequences AS bigint[]))",
 )
+_TAKE_THESE = f"{AS_USERS}; {_THESE}"
 _LAST_NUMBER = "SELECT last_value FROM row_copies_outbox_sequence_seq"
 _CONTINUE = (
     "SELECT setval('row_copies_outbox_sequence_seq', greatest(last_value, :highest))"
@@ -129,12 +131,13 @@ class RowCopies:
 
 
 def ship_these(
-    engine: Engine, server: ClickHouse, breaker: Breaker, sequences: Sequence[int]
+    engine: Engine, server: ClickHouse, breaker: Breaker, user_id: str, sequences: Sequence[int]
 ) -> None:
-    """Carries rows that were queued under these numbers to ClickHouse, or waits for the process
-    that does. Raises `TierError`."""
+    """Carries copies of a user's states that were queued under these numbers to ClickHouse, or
+    waits for the process that does. Raises `TierError`."""
     with translated(), engine.begin() as connection:
-        row = execute(connection, _TAKE_THESE, sequences=list(sequences)).one()
+        values = {"acting_for": [user_id], "sequences": list(sequences)}
+        row = execute(connection, _TAKE_THESE, values).one()
         if row.taken:
             with breaker.guard():
                 _refuse_to_fall_behind(connection, server)

@@ -36,6 +36,8 @@ SERVERS = {
     "clickhouse": "CLICKHOUSE_URL",
 }
 """The servers, whose names the proxies share, and the variables with their URLs."""
+OTHERS = ("DATABASE_WEB_URL", "DATABASE_MIGRATE_URL")
+"""What names PostgreSQL too, for other logins."""
 REALTIME = "realtime"
 FLOWER = "flower"
 PROGRAMS = ("web", "worker", "beat", REALTIME)
@@ -217,8 +219,9 @@ def testbed(
             url = make_url(servers.env[variable])
             proxy = FaultProxy(url.host or "127.0.0.1", url.port or 0)
             proxies[name] = cleanup.enter_context(proxy)
-            through = url.set(host=proxy.host, port=proxy.port)
-            addresses[variable] = through.render_as_string(hide_password=False)
+            for given in (variable, *(OTHERS if name == "postgres" else ())):
+                through = make_url(servers.env[given]).set(host=proxy.host, port=proxy.port)
+                addresses[given] = through.render_as_string(hide_password=False)
         secret = {"THREADKEEP_JWT_SECRET": secrets.token_urlsafe(48)}
         env = clean_environment() | NO_LIMITS | secret | addresses | variables
         without = (FLOWER,) if has_sockets else (FLOWER, REALTIME)

@@ -90,7 +90,10 @@ class Hidden:
     def committed(self, user_id: str | None) -> Unshipped:
         """Committed writes that ClickHouse may not have, and what a user, or anybody, deleted."""
         values = {"user_id": user_id, "most": MOST_MARKS}
-        with self._postgres.as_owner() as connection:
+        acting = (
+            self._postgres.as_operator() if user_id is None else self._postgres.as_user(user_id)
+        )
+        with acting as connection:
             waiting = execute(connection, _OLDEST).scalar_one_or_none()
             erasures = execute(connection, _ERASURES, values).all()
             threads = execute(connection, _THREADS, values).all()

@@ -141,5 +141,5 @@ class AnalyticsService:
         return int(info["used_memory"]), UNSET
 
     def _postgres_size(self) -> tuple[int, UnsetType]:
-        with self._postgres.as_owner() as connection:
+        with self._postgres.as_operator() as connection:
             return int(execute(connection, _DATABASE_SIZE).scalar_one()), UNSET

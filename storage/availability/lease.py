@@ -39,7 +39,7 @@ IDLE_SECONDS = 5.0
 
 _COMPLETENESS = """
 SELECT run_id, installation::text AS installation, keys_whole_from <= clock_timestamp() AS keys,
-       EXISTS (SELECT FROM redis_backfill) AS backfill,
+       redis_lacks_writes() AS backfill,
        EXISTS (SELECT FROM redis_detours WHERE until > clock_timestamp()) AS detours,
        EXISTS (SELECT FROM redis_detours WHERE in_clickhouse) AS clickhouse
 FROM redis_state

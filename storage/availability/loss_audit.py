@@ -15,6 +15,7 @@ from sqlalchemy import Engine
 
 from storage.availability import hidden
 from storage.errors import TierError, TierUnavailable
+from storage.postgres.acting import act_for
 from storage.postgres.backlog import is_unfinished
 from storage.postgres.driver import execute, transact, translated
 from storage.redis.messages import RedisTier
@@ -97,12 +98,13 @@ class LossAudit:
         left = [one for one in batch if one.id not in hot or hot[one.id].version < one.version]
         if not left:
             return []
-        with translated(), self._engine.connect() as connection:
+        threads = {(one.user_id, one.thread_id) for one in left}
+        with translated(), self._engine.begin() as connection:
+            act_for(connection, (user_id for user_id, _ in threads))
             if is_unfinished(connection):
                 raise TierUnavailable("postgresql", "it is being rebuilt", passing=True)
             rows = execute(connection, _VERSIONS, ids=[one.id for one in left])
             committed = {row.id: int(row.version) for row in rows}
-            threads = {(one.user_id, one.thread_id) for one in left}
             marks = hidden.known(connection, self._redis, threads)
         return [
             one

@@ -21,6 +21,7 @@ from storage.errors import TierError
 from storage.messages.append_plan import AcknowledgedBefore, Answer, Ask, ask_remaining, wanted_of
 from storage.messages.recent_keys import KEPT_SECONDS, RecentKeys
 from storage.postgres import idempotency
+from storage.postgres.acting import act_for
 from storage.postgres.driver import translated
 from storage.resilience.bites import batches
 from storage.resilience.breaker import Breaker
@@ -56,6 +57,7 @@ class KeyPublisher:
         # The latest first.
         for batch in map(dict, batches(found.items(), BATCH)):
             with translated(), self._engine.begin() as connection:
+                act_for(connection, (key.user_id for key in batch))
                 gone = {key: one.instead_of for key, one in batch.items() if one.instead_of}
                 idempotency.free(connection, gone)
                 idempotency.tell(connection, batch)
@@ -73,7 +75,8 @@ class KeyPublisher:
         found = self.recent.hash_of(key, message_id)
         with suppress(TierError):
             if not found:
-                with translated(), self._engine.connect() as connection:
+                with translated(), self._engine.begin() as connection:
+                    act_for(connection, [key.user_id])
                     found = idempotency.hash_of(connection, key, message_id)
         with suppress(TierError):
             found = found or self._clickhouse.hash_of(key, message_id)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Sequence
 
 import msgspec
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine
 
 from models import codec, ids
 from models.appends import Append
@@ -17,25 +17,24 @@ from storage.availability.bypass import BypassRegistration
 from storage.errors import TierRejected, TierUnavailable, VersionConflict
 from storage.messages.append_plan import AcknowledgedBefore, Answer, AppendPlan, wanted_of
 from storage.postgres import idempotency, writes
-from storage.postgres.driver import translated
+from storage.postgres.acting import AS_USERS
+from storage.postgres.driver import execute, translated
 from storage.postgres.engines import hurried, retry_with_longer_deadline
-from storage.postgres.locks import lock_slots
+from storage.postgres.locks import lock_slot_for, lock_slots
 from storage.postgres.partitions import Partitions
 from storage.resilience import budget
 from storage.resilience.breaker import Breaker
 
 HURRY_SECONDS = 0.15
 PAUSE_SECONDS = 5.0
-_NEWEST = text(
-    """
+_NEWEST = f"""{AS_USERS};
 SELECT r.user_id, r.thread_id, greatest(deleted_through, e.erased_through, (
     SELECT id FROM messages m WHERE m.user_id = r.user_id AND m.thread_id = r.thread_id
     ORDER BY id DESC LIMIT 1))::text AS newest
 FROM json_to_recordset(CAST(:threads AS json)) AS r (user_id text, thread_id text)
 LEFT JOIN threads t ON t.user_id = r.user_id AND t.id = r.thread_id
 LEFT JOIN user_erasures e ON e.user_id = r.user_id
-"""
-)
+"""  # noqa: S608
 
 
 class DirectPostgres:
@@ -102,8 +101,9 @@ class DirectPostgres:
             self._bypass.acquire()
             self._partitions.ensure_for([message.id])
             record = codec.encode(message)
+            slot = ids.shard_in(message.id) % self._slots
             with translated(), self._engine.begin() as connection:
-                self._lock(connection, [message.id])
+                lock_slot_for(connection, message.user_id, slot)
                 if not writes.upsert_messages(connection, [record]):
                     raise VersionConflict(b"")
                 writes.queue_backfill(connection, [message])
@@ -115,7 +115,7 @@ class DirectPostgres:
             shard = ids.shard_of(thread.user_id, thread.id)
             with translated(), self._engine.begin() as connection:
                 # A drain that had not heard of a deletion would open the thread anew.
-                lock_slots(connection, [shard % self._slots])
+                lock_slot_for(connection, thread.user_id, shard % self._slots)
                 if not writes.upsert_thread(connection, thread):
                     raise VersionConflict(b"")
                 writes.queue_backfill(connection, [thread])
@@ -155,9 +155,14 @@ class DirectPostgres:
         lock_slots(connection, slots)
 
     def _known(self, connection: Connection, appends: Sequence[Append]) -> AcknowledgedBefore:
+        """What is known of these appends. From here on the transaction acts for their users."""
         threads = {(append.user_id, append.thread_id) for append in appends}
         named = [{"user_id": user, "thread_id": thread} for user, thread in threads]
-        rows = connection.execute(_NEWEST, {"threads": msgspec.json.encode(named).decode()}).all()
+        values = {
+            "threads": msgspec.json.encode(named).decode(),
+            "acting_for": sorted({append.user_id for append in appends}),
+        }
+        rows = execute(connection, _NEWEST, values).all()
         newest = {(row.user_id, row.thread_id): row.newest for row in rows if row.newest}
         wanted = wanted_of(appends)
         return AcknowledgedBefore(

@@ -188,7 +188,7 @@ class ReceiptService:
 
     def _aside(self, message: Message) -> tuple[Mapping[hidden.Thread, Watermarks], _Aside]:
         thread = hidden.thread_of(message)
-        with self._postgres.as_owner() as connection:
+        with self._postgres.as_user(message.user_id) as connection:
             marks = hidden.committed(connection, [thread])
             head = thread_heads.find(connection, [thread]).get(thread)
             letters = [one for one in refused(connection) if one.message_id == message.id]

@@ -16,7 +16,7 @@ from storage.errors import TierError, TierRejected, TierUnavailable, headline
 
 # Connection lost or refused, resources, operator intervention, lock or statement timeouts,
 # serialization and deadlock, a database that was lost and has no tables yet: asking again may help.
-_TRANSIENT_CLASSES = ("08", "53", "55", "57", "58", "40", "3D000", "42P01")
+_TRANSIENT_CLASSES = ("08", "53", "55", "57", "58", "40", "3D000", "42P01", "42883")
 
 # Deadlocks and serialization, locks, one statement's or transaction's deadline; a full disk or a
 # server that takes no writes still answers reads.

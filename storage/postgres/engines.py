@@ -5,6 +5,7 @@ import select
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
@@ -15,6 +16,7 @@ from sqlalchemy import Connection, Engine, QueuePool, create_engine, event
 from models import codec
 from settings import Settings
 from storage.errors import TierUnavailable
+from storage.postgres.acting import OPERATOR
 from storage.postgres.driver import OutOfTime, execute, rows_of
 from storage.resilience import budget, simulated_outage
 
@@ -39,8 +41,15 @@ RELIED_ON = {
 beats what a role or a database has, but not libpq's variables, as PGTZ: so it is set again then."""
 
 _ESCAPED_SPACE = r"\ "
+# A login that may not act as the role acts as itself: as the owner of all where there is one login
+# for everything, and as one without any right where there are three.
+_ACT_AS = (
+    "set_config('role', coalesce((SELECT rolname FROM pg_roles WHERE rolname = %s"
+    " AND pg_has_role(session_user, oid, 'MEMBER')), 'none'), false)"
+)
 _RELY = (
     f"SELECT {', '.join(f'set_config({name!r}, {RELIED_ON[name]!r}, false)' for name in RELIED_ON)}"
+    f", {_ACT_AS}"
 )
 
 _HURRY = "SELECT set_config('statement_timeout', :deadline, true)"
@@ -58,34 +67,51 @@ class _PostgresPool(QueuePool):
         self._longest = seconds
 
 
-def request_engine(settings: Settings) -> Engine:
-    """PostgreSQL on behalf of requests: short deadlines."""
-    return _engine(settings, settings.database_timeout_seconds)
+def request_engine(settings: Settings, role: str = "") -> Engine:
+    """PostgreSQL on behalf of requests: short deadlines. Sessions act as a role, without one as
+    whoever logs in; likewise below."""
+    return _engine(settings, settings.database_timeout_seconds, role)
 
 
-def quick_engine(settings: Settings) -> Engine:
+def operator_engine(settings: Settings) -> Engine:
+    """PostgreSQL for what a web process does for admins and for itself: few connections."""
+    return _engine(settings, settings.database_timeout_seconds, OPERATOR, connections=4)
+
+
+def quick_engine(settings: Settings, role: str = "") -> Engine:
     """PostgreSQL for what must not keep anybody waiting, as writes that bypass Redis."""
-    return _engine(settings, settings.database_quick_seconds)
+    return _engine(settings, settings.database_quick_seconds, role)
 
 
-def watch_engine(settings: Settings) -> Engine:
+def watch_engine(settings: Settings, role: str = "") -> Engine:
     """PostgreSQL for probes and the lease, which a crowd of requests must not keep waiting."""
-    return _engine(settings, settings.database_quick_seconds, connections=2)
+    return _engine(settings, settings.database_quick_seconds, role, connections=2)
 
 
-def notice_engine(settings: Settings) -> Engine:
+def notice_engine(settings: Settings, role: str = "") -> Engine:
     """PostgreSQL for notices, which are known also in a drill: quick, and few connections."""
-    return _engine(settings, settings.database_quick_seconds, connections=2, heeds_drills=False)
+    return _engine(
+        settings, settings.database_quick_seconds, role, connections=2, heeds_drills=False
+    )
 
 
-def job_engine(settings: Settings) -> Engine:
+def job_engine(settings: Settings, role: str = "") -> Engine:
     """PostgreSQL on behalf of background jobs: longer deadlines."""
-    return _engine(settings, settings.database_job_timeout_seconds, pings_first=True)
+    return _engine(settings, settings.database_job_timeout_seconds, role, pings_first=True)
+
+
+def migrate_engine(settings: Settings) -> Engine:
+    """PostgreSQL for the owner of the tables, who alone makes and changes them."""
+    owner = msgspec.structs.replace(
+        settings, database_url=settings.database_migrate_url or settings.database_url
+    )
+    return _engine(owner, settings.database_job_timeout_seconds, "", pings_first=True)
 
 
 def _engine(
     settings: Settings,
     deadline_seconds: float,
+    role: str,
     *,
     connections: int | None = None,
     pings_first: bool = False,
@@ -132,7 +158,7 @@ def _engine(
             ),
         },
     )
-    event.listen(engine, "connect", _rely)
+    event.listen(engine, "connect", partial(_rely, role))
     if heeds_drills:
         event.listen(engine, "checkout", lambda *_: simulated_outage.check("postgresql"))
         event.listen(
@@ -176,13 +202,13 @@ def _answers(engine: Engine) -> bool:
     return True
 
 
-def _rely(link: Any, _record: Any) -> None:
+def _rely(role: str, link: Any, _record: Any) -> None:
     """One round trip. Raises `OperationalError` where the session is not as it must be."""
     before, link.autocommit = link.autocommit, True
     try:
         with link.cursor() as cursor:
-            cursor.execute(_RELY)
-            found = dict(zip(RELIED_ON, cursor.fetchone(), strict=True))
+            cursor.execute(_RELY, (role,))
+            found = dict(zip(RELIED_ON, cursor.fetchone(), strict=False))
     finally:
         link.autocommit = before
     if found != RELIED_ON:

@@ -11,6 +11,7 @@ from storage.postgres.driver import execute, transact
 from storage.postgres.locks import LONG_PATIENCE, lock
 
 WEEK = timedelta(days=7)
+_MAKE = "SELECT make_messages_partition(:monday)"
 _EXISTS = "SELECT to_regclass(:name) IS NOT NULL"
 _CHECK_VIOLATION = "23514"
 
@@ -70,19 +71,11 @@ class Partitions:
 def make(connection: Connection, monday: datetime) -> bool:
     """Makes a week's partition in the caller's transaction; gives whether there was none."""
     lock(connection, "partitions", LONG_PATIENCE)
-    table = name(monday)
-    if execute(connection, _EXISTS, name=table).scalar_one():
+    if execute(connection, _EXISTS, name=name(monday)).scalar_one():
         return False
-    # Making the table first and attaching it then does not lock readers and writers out of
-    # the other partitions, as CREATE TABLE … PARTITION OF would.
-    attach = (
-        f"ALTER TABLE messages ATTACH PARTITION {table}"
-        f" FOR VALUES FROM ('{bound(monday)}') TO ('{bound(monday + WEEK)}')"
-    )
     try:
         with connection.begin_nested():
-            execute(connection, f"CREATE TABLE {table} (LIKE messages INCLUDING ALL)")
-            execute(connection, attach)
+            execute(connection, _MAKE, monday=monday.date())
     except DBAPIError as error:
         # The default partition already holds rows of this week; there they stay.
         if getattr(error.orig, "pgcode", None) != _CHECK_VIOLATION:

@@ -1,5 +1,5 @@
-"""Every message that is not archived, read as the role `threadkeep_web` with `app.user_id` set, so
-that row-level security stands behind each query's own `user_id`. Errors leave as the tier's."""
+"""Every message that is not archived, read for one user, so that row-level security stands behind
+each query's own `user_id`. Errors leave as the tier's."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -22,13 +22,10 @@ from sqlalchemy import (
 from models import ids
 from models.message import Message, Thread
 from models.tables import archive_boundary, messages, threads, user_erasures
+from storage.postgres.acting import AS_USER
 from storage.postgres.driver import execute, message_of, record_of, rfc3339, translated
 from storage.resilience.bites import LARGE_PAGE
 from storage.resilience.breaker import Breaker
-
-_AS_USER = (
-    "SELECT set_config('role', 'threadkeep_web', true), set_config('app.user_id', :user_id, true)"
-)
 
 
 class PostgresPage(NamedTuple):
@@ -51,10 +48,11 @@ class ThreadRow(NamedTuple):
 
 
 class PostgresTier:
-    """The read verbs of the PostgreSQL tier over one engine."""
+    """The read verbs of the PostgreSQL tier over one engine, and another for operators."""
 
-    def __init__(self, engine: Engine, breaker: Breaker) -> None:
+    def __init__(self, engine: Engine, operators: Engine, breaker: Breaker) -> None:
         self._engine = engine
+        self._operators = operators
         self._breaker = breaker
 
     def message(
@@ -127,7 +125,7 @@ class PostgresTier:
     def owner_of(self, message_id: str) -> str | None:
         """Whose a message is, tombstones included."""
         query = select(messages.c.user_id).where(messages.c.id == message_id)
-        with self.as_owner() as connection:
+        with self.as_operator() as connection:
             return connection.execute(query).scalar_one_or_none()
 
     def ping(self) -> None:
@@ -141,13 +139,13 @@ class PostgresTier:
         the tier's."""
         guard = self._breaker.guard(is_bulk=is_bulk)
         with guard, translated(), self._engine.begin() as connection:
-            execute(connection, _AS_USER, user_id=user_id)
+            execute(connection, AS_USER, user_id=user_id)
             yield connection
 
     @contextmanager
-    def as_owner(self) -> Iterator[Connection]:
-        """A transaction that sees everybody's, for jobs that are about everybody."""
-        with self._breaker.guard(), translated(), self._engine.begin() as connection:
+    def as_operator(self) -> Iterator[Connection]:
+        """A transaction that sees everybody's rows, for admins and for jobs about everybody."""
+        with self._breaker.guard(), translated(), self._operators.begin() as connection:
             yield connection
 
 

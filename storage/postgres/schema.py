@@ -6,21 +6,30 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine
 
+from storage.errors import TierUnavailable
 from storage.postgres.driver import execute, translated
 from storage.postgres.locks import LONG_PATIENCE, lock
 from storage.schema_version import SchemaVersion, refuse_newer
 
 _WAS_MIGRATED = "SELECT to_regclass('alembic_version') IS NOT NULL"
 _REVISION = "SELECT version_num FROM alembic_version"
+_MAY_MAKE = "SELECT has_schema_privilege(current_schema(), 'CREATE')"
+NOT_THE_OWNER = (
+    "only the owner of its tables may make or change them: name that login in DATABASE_MIGRATE_URL"
+)
 _NO_DEADLINE = "SELECT set_config('statement_timeout', '0', true)"
+_GRANT = "SELECT grant_to_programs()"
 MIGRATION_SECONDS = 86_400.0
 """One statement of a migration."""
 
 
 def migrate_postgres(engine: Engine) -> list[str]:
-    """Alembic to its newest revision; gives the revisions passed."""
+    """Alembic to its newest revision; gives the revisions passed. What there is of roles gets its
+    rights, those that were made since included."""
     with translated(), engine.begin() as connection:
-        return [f"postgresql {step}" for step in upgrade_postgres(connection).missing]
+        steps = [f"postgresql {step}" for step in upgrade_postgres(connection).missing]
+        execute(connection, _GRANT)
+        return steps
 
 
 def upgrade_postgres(connection: Connection) -> SchemaVersion:
@@ -30,6 +39,8 @@ def upgrade_postgres(connection: Connection) -> SchemaVersion:
     refuse_newer("postgresql", before)
     if not before.missing:
         return before
+    if not execute(connection, _MAY_MAKE).scalar_one():
+        raise TierUnavailable("postgresql", NOT_THE_OWNER)
     # Only who migrates loads alembic, which takes 15 MB and a third of a second.
     from alembic import command  # noqa: PLC0415
     from alembic.config import Config  # noqa: PLC0415

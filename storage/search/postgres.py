@@ -23,8 +23,7 @@ MOST_WAITING = 20_000
 
 _UUIDS: ARRAY[str] = ARRAY(Uuid(as_uuid=False))
 
-# The outbox names everybody's messages, so the role of the web process may not read it. The owner
-# picks the ids of one user; the rows are read under row-level security like all others.
+# The outbox has ids of everybody's messages; row-level security joins the user's alone.
 _WAITING = """
 WITH waiting AS MATERIALIZED (
     SELECT message_id FROM clickhouse_outbox ORDER BY sequence DESC LIMIT :most + 1)
@@ -46,7 +45,7 @@ class SearchRows:
         """The ids of a user's messages that ClickHouse may not have in their newest version; None
         where there are too many to name, or a recovery is carrying over all there are."""
         values = {"user_id": user_id, "most": MOST_WAITING}
-        with self._postgres.as_owner() as connection:
+        with self._postgres.as_user(user_id) as connection:
             found: list[str] | None = execute(connection, _WAITING, values).scalar_one()
         return found
 

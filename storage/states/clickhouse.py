@@ -42,9 +42,9 @@ class StateCopies:
     """Reads of copied states. Errors leave as `TierUnavailable`, `TierRejected`."""
 
     def __init__(
-        self, server: ClickHouse, breaker: Breaker, ship: Callable[[list[int]], object]
+        self, server: ClickHouse, breaker: Breaker, ship: Callable[[str, list[int]], object]
     ) -> None:
-        """`ship` returns once the queued copies with these numbers are in ClickHouse."""
+        """`ship` returns once the queued copies of a user with these numbers are in ClickHouse."""
         self._server = server
         self._breaker = breaker
         self.ship = ship

@@ -154,7 +154,7 @@ class StateChain:
 
     def archive(self, saved: SavedVersion) -> None:
         """Has ClickHouse take the copies of what PostgreSQL has."""
-        self._copies.ship(saved.numbers)
+        self._copies.ship(saved.record.whose.user_id, saved.numbers)
 
     def checkpoints(
         self, whose: StateName, *, after: int, before: int, count: int, whole: bool

@@ -14,7 +14,7 @@ from storage.availability.bypass import BypassRegistration
 from storage.errors import VersionConflict
 from storage.postgres import states
 from storage.postgres.driver import execute, record_of, translated
-from storage.postgres.locks import lock_slots
+from storage.postgres.locks import lock_slot_for
 from storage.postgres.reads import PostgresTier
 from storage.resilience.breaker import Breaker
 
@@ -130,7 +130,8 @@ class StateRows:
         """A transaction that alone has a state's slot; and the last number queued before it."""
         with translated(), self._engine.begin() as connection:
             # A drain of the same slot writes the same rows in another order.
-            lock_slots(connection, [ids.shard_of(whose.user_id, whose.name) % self._slots])
+            slot = ids.shard_of(whose.user_id, whose.name) % self._slots
+            lock_slot_for(connection, whose.user_id, slot)
             yield connection, int(execute(connection, _LAST_NUMBER).scalar_one())
 
 

@@ -153,7 +153,7 @@ class ThreadRows:
     def active(self, seconds: int, most: int) -> list[str]:
         """The users who wrote lately, the latest first, among the threads written last."""
         values = {"seconds": seconds, "threads": RECENT_THREADS, "users": most}
-        with self._postgres.as_owner() as connection:
+        with self._postgres.as_operator() as connection:
             return list(connection.execute(_RECENT, values).scalars())
 
     def _ask(self, user_id: str, query: TextClause, **values: Any) -> Sequence[Row[Any]]:

@@ -106,7 +106,13 @@ def test_valkey_gives_a_stranger_nothing(ports: dict[str, int], name: str, comma
     assert said.startswith(("-NOAUTH", "-WRONGPASS"))
 
 
-@pytest.mark.parametrize("user", ["threadkeep", "postgres", "threadkeep_web", "nobody"])
+@pytest.mark.parametrize(
+    "user",
+    [
+        *("threadkeep", "threadkeep_web_login", "threadkeep_worker_login"),
+        *("postgres", "threadkeep_web", "nobody"),
+    ],
+)
 def test_postgres_gives_a_stranger_nothing(ports: dict[str, int], user: str) -> None:
     def ask() -> list[str]:
         found = []
@@ -122,11 +128,15 @@ def test_postgres_gives_a_stranger_nothing(ports: dict[str, int], user: str) -> 
 
 def test_a_stranger_sees_no_password(running: Launched, ports: dict[str, int]) -> None:
     pids = [pid for name in running.announced_pids() for pid in running.members(name)]
-    variables = ("REDIS_URL", "CELERY_BROKER_URL", "DATABASE_URL", "CLICKHOUSE_URL")
+    variables = (
+        *("REDIS_URL", "CELERY_BROKER_URL", "CLICKHOUSE_URL"),
+        *("DATABASE_URL", "DATABASE_MIGRATE_URL"),
+    )
     secrets = {make_url(running.env[name]).password or "" for name in variables}
     assert len(secrets) == len(variables)
     secrets |= {running.env["THREADKEEP_JWT_SECRET"], running.env["FLOWER_BASIC_AUTH"]}
-    secrets.add((running.data / "run" / "postgres-superuser-password").read_text())
+    for kept in ("postgres-superuser-password", "postgres-web-password"):
+        secrets.add((running.data / "run" / kept).read_text())
     assert "" not in secrets
     seen = command_lines([*pids, running.pid]) + running.logs()
     assert [secret for secret in secrets if secret in seen] == []
@@ -143,3 +153,20 @@ def test_a_stranger_sees_no_password(running: Launched, ports: dict[str, int]) -
             return [str(file) for file in files if os.access(file, os.R_OK)]
 
         assert as_stranger(ask) == []
+
+
+def test_each_program_has_the_login_that_it_needs(running: Launched) -> None:
+    """Else whoever breaks into one of them would have the passwords of all."""
+    logins = {
+        "web": "threadkeep_web_login",
+        "realtime": "threadkeep_web_login",
+        "worker": "threadkeep_worker_login",
+    }
+    owner = make_url(running.env["DATABASE_MIGRATE_URL"]).password or ""
+    for name, login in logins.items():
+        for pid in running.members(name):
+            environment = Path(f"/proc/{pid}/environ").read_bytes().decode()
+            assert f"postgresql+psycopg2://{login}:" in environment
+            for other in {*logins.values(), "threadkeep"} - {login}:
+                assert f"//{other}:" not in environment
+            assert owner not in environment

@@ -90,13 +90,13 @@ def test_a_cluster_of_an_earlier_version_gets_a_superuser_of_its_own(tmp_path: P
     environ = {"REDIS_URL": "x", "CLICKHOUSE_URL": "x"}
     data = tmp_path / "data"
     with Stack(data) as stack:
-        url = stack.start_servers(environ)["DATABASE_URL"]
+        url = stack.start_servers(environ)["DATABASE_MIGRATE_URL"]
         with superuser(url) as cursor:
             cursor.execute("ALTER ROLE postgres PASSWORD %s", (make_url(url).password,))
     (data / "run" / "postgres-superuser-password").unlink()
     (data / "postgres" / "cluster" / "pg_hba.conf").write_text("host all all all scram-sha-256\n")
     with Stack(data) as stack:
-        assert stack.start_servers(environ)["DATABASE_URL"] == url
+        assert stack.start_servers(environ)["DATABASE_MIGRATE_URL"] == url
         with superuser(url) as cursor:
             cursor.execute("SELECT 1")
         given = make_url(url).set(username="postgres", drivername="postgresql")

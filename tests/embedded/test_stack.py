@@ -72,9 +72,9 @@ def test_postgres_has_the_settings_each_promise_needs(urls: dict[str, str]) -> N
 def test_a_failed_statement_leaves_no_content_in_the_log(
     stack: Stack, urls: dict[str, str]
 ) -> None:
-    ask_postgres(urls["DATABASE_URL"], "CREATE TABLE quiet (text TEXT CHECK (text = ''))")
+    ask_postgres(urls["DATABASE_MIGRATE_URL"], "CREATE TABLE quiet (text TEXT CHECK (text = ''))")
     with pytest.raises(psycopg2.IntegrityError):
-        ask_postgres(urls["DATABASE_URL"], "INSERT INTO quiet VALUES ('my secret words')")
+        ask_postgres(urls["DATABASE_MIGRATE_URL"], "INSERT INTO quiet VALUES ('my secret words')")
     log = (stack._data / "logs" / "postgres.log").read_text()
     assert "quiet" in log
     assert "secret" not in log
@@ -95,7 +95,7 @@ def test_a_killed_server_comes_back_with_its_data(
 ) -> None:
     with redis.Redis.from_url(urls["REDIS_URL"]) as client:
         client.set("kept", "yes")
-    ask_postgres(urls["DATABASE_URL"], "CREATE TABLE IF NOT EXISTS kept AS SELECT 1 AS one")
+    ask_postgres(urls["DATABASE_MIGRATE_URL"], "CREATE TABLE IF NOT EXISTS kept AS SELECT 1 AS one")
     clickhouse.ask("INSERT INTO notes (id) VALUES (1)")
     before = stack.pids()
     os.kill(before[name], signal.SIGKILL)
@@ -112,7 +112,7 @@ def test_a_killed_server_comes_back_with_its_data(
     assert {other for other in before if before[other] != after[other]} == {name}
     with redis.Redis.from_url(urls["REDIS_URL"]) as client:
         assert client.get("kept") == b"yes"
-    assert ask_postgres(urls["DATABASE_URL"], "SELECT one FROM kept") == [(1,)]
+    assert ask_postgres(urls["DATABASE_MIGRATE_URL"], "SELECT one FROM kept") == [(1,)]
     assert clickhouse.ask("SELECT count() FROM notes") == "1\n"
 
 
@@ -121,11 +121,11 @@ def test_postgres_restarts_although_a_busy_backend_outlives_the_postmaster(
 ) -> None:
     def count_for_minutes() -> None:
         with pytest.raises(psycopg2.OperationalError):
-            ask_postgres(urls["DATABASE_URL"], MINUTES_OF_COUNTING)
+            ask_postgres(urls["DATABASE_MIGRATE_URL"], MINUTES_OF_COUNTING)
 
     busy = threading.Thread(target=count_for_minutes)
     busy.start()
-    wait_for(lambda: ask_postgres(urls["DATABASE_URL"], BUSY_BACKENDS) == [(1,)])
+    wait_for(lambda: ask_postgres(urls["DATABASE_MIGRATE_URL"], BUSY_BACKENDS) == [(1,)])
     os.kill(stack.pids()["postgres"], signal.SIGKILL)
     wait_for(lambda: stack.poll() == ["postgres"])
     busy.join(timeout=10)
@@ -181,7 +181,7 @@ def test_the_next_start_ends_what_is_left_of_a_killed_stack(tmp_path: Path) -> N
     environ = {"CLICKHOUSE_URL": "x"}
     with driven(data, environ, stubborn=STUBBORN) as driver:
         urls, pids = said(driver)
-        ask_postgres(urls["DATABASE_URL"], "CREATE TABLE kept AS SELECT 1 AS one")
+        ask_postgres(urls["DATABASE_MIGRATE_URL"], "CREATE TABLE kept AS SELECT 1 AS one")
         # A frozen postmaster hears no polite signal, and without its guardian nobody insists.
         os.kill(pids["postgres"], signal.SIGSTOP)
         os.kill(pids["guardian"], signal.SIGSTOP)
@@ -189,8 +189,8 @@ def test_the_next_start_ends_what_is_left_of_a_killed_stack(tmp_path: Path) -> N
     assert procfs.entry(pids["postgres"]) is not None
     events: list[str] = []
     with Stack(data, on_event=events.append) as stack:
-        assert stack.start_servers(environ)["DATABASE_URL"] == urls["DATABASE_URL"]
-        assert ask_postgres(urls["DATABASE_URL"], "SELECT one FROM kept") == [(1,)]
+        assert stack.start_servers(environ)["DATABASE_MIGRATE_URL"] == urls["DATABASE_MIGRATE_URL"]
+        assert ask_postgres(urls["DATABASE_MIGRATE_URL"], "SELECT one FROM kept") == [(1,)]
     assert any("postgres" in event and "earlier" in event for event in events)
     assert running_in(data) == []
 
@@ -217,7 +217,7 @@ def test_sigterm_during_the_start_leaves_nothing(tmp_path: Path, delay: float) -
         driver.wait(timeout=20)
     assert running_in(data) == []
     with Stack(data) as stack:
-        assert len(stack.start_servers({})) == 4
+        assert len(stack.start_servers({})) == 6
 
 
 def test_a_program_that_dies_again_and_again_is_restarted_ever_slower(tmp_path: Path) -> None:
@@ -237,7 +237,7 @@ def test_a_server_that_lost_its_folder_comes_back_empty(tmp_path: Path) -> None:
     """What is gone can be made again from elsewhere only on a server that runs."""
     with Stack(tmp_path / "data", max_memory="64mb") as stack:
         urls = stack.start_servers({})
-        ask_postgres(urls["DATABASE_URL"], "CREATE TABLE kept (n INTEGER)")
+        ask_postgres(urls["DATABASE_MIGRATE_URL"], "CREATE TABLE kept (n INTEGER)")
         pids = stack.pids()
         for name in ("postgres", "redis-data", "clickhouse"):
             procfs.kill_and_wait({pids[name], *procfs.session_members(pids[name])})
@@ -248,4 +248,4 @@ def test_a_server_that_lost_its_folder_comes_back_empty(tmp_path: Path) -> None:
             return answers(urls)
 
         wait_for(is_back, 30)
-        assert ask_postgres(urls["DATABASE_URL"], "SELECT to_regclass('kept')") == [(None,)]
+        assert ask_postgres(urls["DATABASE_MIGRATE_URL"], "SELECT to_regclass('kept')") == [(None,)]

@@ -63,7 +63,7 @@ def test_f10_three_beats_send_everything_thrice(bed: Testbed, load: Loaded, tmp_
 
 def run(bed: Testbed, statement: str) -> list[Any]:
     """The first column of what a statement gives."""
-    with bed.services.tiers.job_engine.begin() as connection:
+    with bed.services.tiers.migrate_engine.begin() as connection:
         result = connection.execute(text(statement))
         return list(result.scalars()) if result.returns_rows else []
 

@@ -37,7 +37,7 @@ PROGRAMS = ("web", "worker")
 def lone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """Servers of this module alone, migrated; each test puts back what it set."""
     with servers(tmp_path_factory.mktemp("servers") / "data") as env, tiers(env) as own:
-        migrate_all(own.tiers.job_engine, own.tiers.job_clickhouse, 1)
+        migrate_all(own.tiers.migrate_engine, own.tiers.job_clickhouse, 1)
         yield env | PATIENT
 
 
@@ -147,11 +147,12 @@ def test_an_empty_schema_is_refused(lone: dict[str, str], tmp_path: Path) -> Non
 def test_a_newer_schema_is_refused_by_programs_and_by_up(
     lone: dict[str, str], tmp_path: Path
 ) -> None:
-    with empty_database(lone["DATABASE_URL"]) as url, tiers(lone | {"DATABASE_URL": url}) as own:
-        schema.migrate_postgres(own.tiers.job_engine)
-        with own.tiers.job_engine.begin() as connection:
-            connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
-        env = lone | {"DATABASE_URL": url}
+    with empty_database(lone["DATABASE_URL"]) as url:
+        env = lone | {"DATABASE_URL": url, "DATABASE_MIGRATE_URL": url, "DATABASE_WEB_URL": url}
+        with tiers(env) as own:
+            schema.migrate_postgres(own.tiers.job_engine)
+            with own.tiers.job_engine.begin() as connection:
+                connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
         with program("worker", env, tmp_path) as worker:
             refuses(worker, "postgresql: schema: newer than this code: 9999")
         for command in ("up --ephemeral --port 0 --flower-port 0", "migrate"):

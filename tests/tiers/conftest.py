@@ -48,11 +48,25 @@ def nobody_hurries(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="package")
-def lone_services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
-    """The tiers of servers that nobody else writes to."""
-    with servers(tmp_path_factory.mktemp("servers") / "data") as env, tiers(env | PATIENT) as alone:
-        migrate_all(alone.tiers.job_engine, alone.tiers.job_clickhouse, 1)
+def lone_env(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """An environment that names servers to which nobody else writes."""
+    with servers(tmp_path_factory.mktemp("servers") / "data") as env:
+        yield env | PATIENT
+
+
+@pytest.fixture(scope="package")
+def lone_services(lone_env: dict[str, str]) -> Iterator[Services]:
+    """Their tiers."""
+    with tiers(lone_env) as alone:
+        migrate_all(alone.tiers.migrate_engine, alone.tiers.job_clickhouse, 1)
         yield alone
+
+
+@pytest.fixture
+def as_web(alone: Services, lone_env: dict[str, str]) -> Iterator[Services]:
+    """The same as a web process has them."""
+    with tiers(lone_env, serves_users=True) as web:
+        yield web
 
 
 @pytest.fixture
@@ -157,7 +171,7 @@ def bad() -> Iterator[ExitStack]:
 def archive_services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
     """Servers whose old messages are all the test's own, for an archiver takes all of them."""
     with servers(tmp_path_factory.mktemp("archive") / "data") as env, tiers(env | PATIENT) as found:
-        migrate_all(found.tiers.job_engine, found.tiers.job_clickhouse, 1)
+        migrate_all(found.tiers.migrate_engine, found.tiers.job_clickhouse, 1)
         yield found
 
 

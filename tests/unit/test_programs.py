@@ -12,19 +12,23 @@ from settings import SECRETS, VARIABLES
 ROOT = Path(settings.__file__).parent
 GIVEN = {name: f"redis://{name.lower()}" for name in SECRETS} | {
     "DATABASE_URL": "postgresql://database",
+    "DATABASE_WEB_URL": "postgresql://web",
+    "DATABASE_MIGRATE_URL": "postgresql://owner",
     "CLICKHOUSE_URL": "clickhouse+http://clickhouse",
     "THREADKEEP_ALERT_WEBHOOK_URL": "https://receiver",
     "THREADKEEP_ALERT_WEBHOOK_SECRET": "w" * 32,
     "THREADKEEP_HEADS_WEBHOOK_URL": "https://keeper",
     "THREADKEEP_JWT_SECRET": "j" * 32,
 }
+OF_COMMANDS = {"DATABASE_WEB_URL", "DATABASE_MIGRATE_URL"}
+"""What `up` and commands read, and no program."""
 FIELDS = {variable: field for field, variable in VARIABLES.items()}
 
 
 def test_every_program_has_its_row_and_every_secret_a_reader() -> None:
     procfile = parse_procfile((ROOT / "Procfile").read_text()).processes
     assert set(programs.READ) == set(procfile)
-    assert frozenset().union(*programs.READ.values()) == SECRETS
+    assert frozenset().union(*programs.READ.values()) == SECRETS - OF_COMMANDS
 
 
 @pytest.mark.parametrize("program", programs.READ)

@@ -20,7 +20,7 @@ def migrate() -> None:
     if services.jobs.disaster_recovery.is_lost():
         raise Refused(LOST)
     weeks = services.settings.partition_weeks_ahead
-    steps = migrate_all(services.tiers.job_engine, services.tiers.job_clickhouse, weeks)
+    steps = migrate_all(services.tiers.migrate_engine, services.tiers.job_clickhouse, weeks)
     for step in steps:
         click.echo(f"applied {step}")
     if not steps:

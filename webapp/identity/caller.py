@@ -20,8 +20,10 @@ class Caller(NamedTuple):
 
     @property
     def actor(self) -> str:
-        """Who acts, for the audit trail: the user, or the key and the user it acts as."""
-        return f"key:{self.key_id} as {self.user_id}" if self.key_id else self.user_id
+        """Who acts, for the audit trail, by its kind: no user is taken for an operator of the
+        command line, for a key or for the system, whatever a token calls them."""
+        own = f"user:{self.user_id}"
+        return f"key:{self.key_id} as {self.user_id}" if self.key_id else own
 
 
 class InvalidToken(Exception):

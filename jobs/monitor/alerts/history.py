@@ -36,7 +36,7 @@ class AlertHistory:
     """The verbs of the history. Errors leave as `TierUnavailable` and `TierRejected`."""
 
     def __init__(self, tiers: Tiers) -> None:
-        self._engine = tiers.quick_engine
+        self._engine = tiers.operator_engine
         self._breaker = tiers.breakers.postgresql
 
     def write(self, alerts: Iterable[Alert], acknowledged: Mapping[str, Acknowledgment]) -> None:

@@ -54,7 +54,7 @@ class PerformanceMonitor:
     """The verbs of alerts in one process."""
 
     def __init__(self, tiers: Tiers, windows: Windows, snapshots: Snapshotter) -> None:
-        engine, breakers = tiers.quick_engine, tiers.breakers
+        engine, breakers = tiers.operator_engine, tiers.breakers
         self._tiers = tiers
         self._windows = windows
         self._snapshots = snapshots

@@ -46,8 +46,9 @@ _IS_EMPTY = (
 )
 _RAISE_BOUNDARY = "UPDATE archive_boundary SET below = greatest(below, CAST(:boundary AS uuid))"
 
-_KEPT_WHOLE = frozenset({"user_erasures", "token_revocations", "audit_trail"})
-"""Tables that say what became of a user, and so hold rows of those who were erased."""
+_KEPT_WHOLE = frozenset({"user_erasures", "token_revocations", "audit_trail", "dead_letters"})
+"""Tables that say what became of a user, and so hold rows of those who were erased; of a letter
+only its record says how old it is."""
 
 
 _ONLY_SIGNED = {AUDIT, "api_keys"}
@@ -80,7 +81,7 @@ class RestoreService:
         tiers, settings = self._tiers, self._tiers.settings
         verified = verify(folder, key_of(settings.signing_secret), trust=trust)
         found = verified.manifest
-        migrate_all(tiers.job_engine, tiers.job_clickhouse, settings.partition_weeks_ahead)
+        migrate_all(tiers.migrate_engine, tiers.job_clickhouse, settings.partition_weeks_ahead)
         (row,) = rows_of(tiers.job_engine, _IS_EMPTY)
         is_archive_empty = not tiers.job_clickhouse.lines("SELECT 1 FROM messages LIMIT 1")
         is_empty = row.is_empty and is_archive_empty

@@ -16,6 +16,8 @@ from storage.postgres.driver import execute, message_of
 PASSING = (
     "alembic_version",
     "archive_boundary",
+    "audit_chain",
+    "audit_head",
     "audit_outbox",
     "chain_state",
     "clickhouse_outbox",

@@ -18,6 +18,7 @@ tier gave no answer, and the others take over. `advice`: something for a person 
 ACKNOWLEDGED = "an acknowledged message survives a crash of Redis (durability: memory)"
 COMMITTED = "a committed message survives a crash of PostgreSQL"
 ARCHIVED = "an archived message survives a crash of ClickHouse"
+LEAST_RIGHTS = "a program that is broken into reaches no further than its own rights"
 TIMES = "ids, times and lifetimes are true to a second"
 ROOM = "Redis keeps taking messages while PostgreSQL is away"
 

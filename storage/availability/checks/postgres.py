@@ -6,6 +6,7 @@ from sqlalchemy import Connection, Engine
 
 from storage.availability.checks.finding import (
     COMMITTED,
+    LEAST_RIGHTS,
     Finding,
     Rule,
     ahead_seconds,
@@ -39,6 +40,13 @@ _ROLE = (
     "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = 'threadkeep_web'"
     " AND pg_has_role(current_user, oid, 'SET'))"
 )
+# Whoever can become the owner of the tables passes every wall, and so does a superuser.
+_LOGIN = """
+SELECT pg_has_role(session_user, relowner, 'MEMBER') AS owns,
+       ARRAY(SELECT name FROM unnest(ARRAY['threadkeep_worker', 'threadkeep_operator']) AS name
+             WHERE name NOT IN (SELECT rolname FROM pg_roles)) AS missing
+FROM pg_class WHERE oid = 'messages'::regclass
+"""
 _EXISTING = "SELECT name FROM unnest(:names) AS name WHERE to_regclass(name) IS NOT NULL"
 _DETAILS = """
 SELECT (SELECT string_agg(name || ': ' || reason, '; ' ORDER BY id)
@@ -57,6 +65,12 @@ _RULES = {
     "role threadkeep_web": Rule(
         "let an administrator run: CREATE ROLE threadkeep_web NOLOGIN;"
         " GRANT threadkeep_web TO the user of DATABASE_URL"
+    ),
+    "login": Rule(
+        "give web programs, jobs and `threadkeep migrate` logins of their own: docs/operations.md"
+        " has the statements, under Logins of PostgreSQL",
+        "weaker",
+        LEAST_RIGHTS,
     ),
     "partitions": Rule(f"{MIGRATE}, and see that beat and a worker run: they make these each hour"),
     "dead letters": Rule(
@@ -137,6 +151,7 @@ def _tables(connection: Connection, weeks_ahead: int) -> list[Finding]:
         erasures = f"{waits.erasures_unfinished} unfinished, {age}"
     unshipped_age = waits.oldest_outbox_seconds or 0.0
     judged = {
+        "login": _login(connection),
         "partitions": _partitions(connection, weeks_ahead),
         "dead letters": (waits.dead_letters == 0, letters),
         "outbox": (unshipped_age <= OUTBOX_AGE_SECONDS, waiting(waits.outbox, unshipped_age)),
@@ -146,6 +161,13 @@ def _tables(connection: Connection, weeks_ahead: int) -> list[Finding]:
         "erasures of users": (row.unerased_age <= ERASURE_AGE_SECONDS, erasures),
     }
     return findings(POSTGRES, _RULES, judged)
+
+
+def _login(connection: Connection) -> tuple[bool, str]:
+    found = execute(connection, _LOGIN).one()
+    if found.missing:
+        return False, f"there is no role {' and no role '.join(found.missing)}"
+    return not found.owns, "owns the tables" if found.owns else "owns no table"
 
 
 def _retention(connection: Connection) -> tuple[bool, str]:

@@ -87,13 +87,16 @@ def judge_redis(client: Redis) -> str:
     return SafetyVerdict(redis.judge_redis(client)).reason
 
 
-def judge_apart(settings: Settings, tiers: Sequence[str] = (SETTINGS, *TIERS)) -> SafetyVerdict:
-    """Judges over connections of its own, which it closes: for a process that may yet fork.
+def judge_apart(
+    settings: Settings, tiers: Sequence[str] = (SETTINGS, *TIERS), role: str = ""
+) -> SafetyVerdict:
+    """Judges over connections of its own, which it closes: for a process that may yet fork. In
+    PostgreSQL it acts as `role`.
 
     Raises `SettingsError` for misspelt fault points.
     """
     faultpoints.enable(settings)
-    client, engine = redis_client(settings), request_engine(settings)
+    client, engine = redis_client(settings), request_engine(settings, role)
     try:
         return judge(settings, client, engine, tiers)
     finally:
@@ -101,9 +104,9 @@ def judge_apart(settings: Settings, tiers: Sequence[str] = (SETTINGS, *TIERS)) -
         engine.dispose()
 
 
-def check(settings: Settings) -> SafetyVerdict:
+def check(settings: Settings, role: str = "") -> SafetyVerdict:
     """What a process does first. Raises `Refused` with one line: what is wrong, what to do."""
-    verdict = judge_apart(settings)
+    verdict = judge_apart(settings, role=role)
     if verdict.refusals:
         raise Refused(verdict.reason)
     return verdict
@@ -138,9 +141,12 @@ class Watch:
     """What is known of a process's settings and servers. Its thread judges again while a tier is
     silent, or something refuses."""
 
-    def __init__(self, settings: Settings, start: SafetyVerdict | None = None) -> None:
-        """`start` is what was found at the start."""
+    def __init__(
+        self, settings: Settings, start: SafetyVerdict | None = None, role: str = ""
+    ) -> None:
+        """`start` is what was found at the start; `role` is whom the process acts as."""
         self._settings = settings
+        self._role = role
         self._verdict = start or SafetyVerdict([])
         self._on_refusal: Callable[[str], None] = lambda line: None
         self._thread = PeriodicThread(
@@ -173,7 +179,7 @@ class Watch:
 
     def _judge_again(self) -> None:
         tiers, before = self._open_tiers(), self._verdict
-        found = judge_apart(self._settings, tiers)
+        found = judge_apart(self._settings, tiers, self._role)
         rest = [finding for finding in before.findings if finding.tier not in tiers]
         self._verdict = SafetyVerdict([*rest, *found.findings])
         answered = {finding.tier for finding in before.silent}

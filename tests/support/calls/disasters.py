@@ -33,7 +33,7 @@ _ROWS = {
 
 def lose_postgresql(services: Services) -> None:
     """An empty database, as a server has that was started on an empty disk."""
-    with services.tiers.job_engine.begin() as connection:
+    with services.tiers.migrate_engine.begin() as connection:
         wait_for_locks(connection)
         connection.exec_driver_sql(
             "DROP SCHEMA public CASCADE; CREATE SCHEMA public;"
@@ -63,7 +63,7 @@ def lose_everything(services: Services) -> None:
 def begin_anew(services: Services) -> None:
     """The same servers as if they had never been used."""
     lose_everything(services)
-    migrate_all(services.tiers.job_engine, services.tiers.job_clickhouse, 1)
+    migrate_all(services.tiers.migrate_engine, services.tiers.job_clickhouse, 1)
     settle(services)
     services.failover.redis_recovery.adopt()
 

@@ -36,7 +36,7 @@ _TABLES = text(
 
 def fresh(services: Services) -> None:
     """Empties PostgreSQL's and ClickHouse's messages, and forgets every archiver."""
-    with services.tiers.job_engine.begin() as connection:
+    with services.tiers.migrate_engine.begin() as connection:
         wait_for_locks(connection)
         for statement in _RESET:
             connection.execute(text(statement))
@@ -84,8 +84,8 @@ def scalar(services: Services, query: str, **values: Any) -> Any:
 
 
 def execute(services: Services, statement: str, **values: Any) -> None:
-    """A statement of PostgreSQL's own."""
-    with services.tiers.job_engine.begin() as connection:
+    """A statement of the owner of PostgreSQL's tables."""
+    with services.tiers.migrate_engine.begin() as connection:
         connection.execute(text(statement), values)
 
 

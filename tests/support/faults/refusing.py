@@ -12,7 +12,7 @@ from wiring.process import Services
 def refusing(services: Services, condition: str, table: str = "messages") -> Iterator[str]:
     """Inside, PostgreSQL takes only new rows that meet a condition; gives the constraint's name."""
     name = f"test_{secrets.token_hex(6)}"
-    with services.tiers.job_engine.begin() as connection:
+    with services.tiers.migrate_engine.begin() as connection:
         wait_for_locks(connection)
         connection.exec_driver_sql(
             # Rows of other tests are none of its business.
@@ -21,6 +21,6 @@ def refusing(services: Services, condition: str, table: str = "messages") -> Ite
     try:
         yield name
     finally:
-        with services.tiers.job_engine.begin() as connection:
+        with services.tiers.migrate_engine.begin() as connection:
             wait_for_locks(connection)
             connection.exec_driver_sql(f"ALTER TABLE {table} DROP CONSTRAINT {name}")

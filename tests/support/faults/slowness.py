@@ -13,7 +13,7 @@ from wiring.process import Services
 def each_takes(own: Services, table: str, verb: str, seconds: float) -> Iterator[None]:
     """Each row of a table takes so long meanwhile, to insert or to delete."""
     row = "OLD" if verb == "DELETE" else "NEW"
-    with own.tiers.job_engine.begin() as connection:
+    with own.tiers.migrate_engine.begin() as connection:
         wait_for_locks(connection)
         connection.execute(
             text(
@@ -30,6 +30,6 @@ def each_takes(own: Services, table: str, verb: str, seconds: float) -> Iterator
     try:
         yield
     finally:
-        with own.tiers.job_engine.begin() as connection:
+        with own.tiers.migrate_engine.begin() as connection:
             wait_for_locks(connection)
             connection.execute(text("DROP FUNCTION be_slow CASCADE"))

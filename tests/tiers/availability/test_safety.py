@@ -32,6 +32,8 @@ NOWHERE = {
 @contextmanager
 def given(services: Services, **changes: Any) -> Iterator[Services]:
     """The same servers but for some settings."""
+    if "database_url" in changes:
+        changes["database_migrate_url"] = changes["database_url"]
     own = Services(msgspec.structs.replace(services.settings, **changes))
     try:
         yield own
@@ -151,7 +153,7 @@ def test_an_empty_schema_refuses_until_it_is_migrated(alone: Services) -> None:
     ):
         assert refusals(own) == [("postgresql", "schema")]
         assert "run `threadkeep migrate`" in safety.judge_apart(own.settings).reason
-        migrate_all(own.tiers.job_engine, own.tiers.job_clickhouse, 1)
+        migrate_all(own.tiers.migrate_engine, own.tiers.job_clickhouse, 1)
         assert refusals(own) == []
 
 
@@ -162,7 +164,7 @@ def test_an_empty_clickhouse_refuses_until_it_is_migrated(alone: Services) -> No
         with given(alone, clickhouse_url=url) as own:
             assert refusals(own) == [("clickhouse", "schema")]
             assert "run `threadkeep migrate`" in safety.judge_apart(own.settings).reason
-            migrate_all(own.tiers.job_engine, own.tiers.job_clickhouse, 1)
+            migrate_all(own.tiers.migrate_engine, own.tiers.job_clickhouse, 1)
             assert refusals(own) == []
     finally:
         clickhouse_post(alone.tiers.job_clickhouse, "DROP DATABASE empty")

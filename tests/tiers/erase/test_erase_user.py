@@ -36,10 +36,10 @@ DETACHED = "messages_2020_01_06"
 @pytest.fixture
 def detached(alone: Services) -> Iterator[str]:
     """A week that is no longer part of `messages`, as the archive leaves it for a while."""
-    with alone.tiers.job_engine.begin() as connection:
+    with alone.tiers.migrate_engine.begin() as connection:
         connection.exec_driver_sql(f"CREATE TABLE {DETACHED} (LIKE messages INCLUDING ALL)")
     yield DETACHED
-    with alone.tiers.job_engine.begin() as connection:
+    with alone.tiers.migrate_engine.begin() as connection:
         connection.exec_driver_sql(f"DROP TABLE {DETACHED}")
 
 

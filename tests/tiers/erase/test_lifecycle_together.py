@@ -155,7 +155,7 @@ def test_a_detached_table_that_was_lost_with_its_server_is_done_with(
 ) -> None:
     write(store, [old(user)])
     assert archive(store, grace=3600).detached == 1
-    with store.tiers.job_engine.begin() as connection:
+    with store.tiers.migrate_engine.begin() as connection:
         connection.execute(text(f"DROP TABLE {PARTITION}"))
     assert archive(store, grace=3600).stopped == 0
     assert unit(store)["state"] == "dropped"

@@ -17,8 +17,8 @@ from wiring.process import Services
 
 def test_migrating_again_does_nothing(alone: Services) -> None:
     weeks = alone.settings.partition_weeks_ahead
-    migrate_all(alone.tiers.job_engine, alone.tiers.job_clickhouse, weeks)
-    assert migrate_all(alone.tiers.job_engine, alone.tiers.job_clickhouse, weeks) == []
+    migrate_all(alone.tiers.migrate_engine, alone.tiers.job_clickhouse, weeks)
+    assert migrate_all(alone.tiers.migrate_engine, alone.tiers.job_clickhouse, weeks) == []
     with alone.tiers.job_engine.connect() as connection:
         assert postgres_standing(connection).missing == []
     with alone.tiers.job_clickhouse.engine.connect() as connection:
@@ -63,7 +63,7 @@ LEFT_OF_WORDS = text(
 
 def test_the_index_of_words_is_dropped_beside_readers(alone: Services) -> None:
     """It waits for those who read, and they do not wait for long behind it."""
-    engine = alone.tiers.job_engine
+    engine = alone.tiers.migrate_engine
     with engine.begin() as connection:
         connection.exec_driver_sql(OF_WORDS.replace("%", "%%"))
         assert len(connection.execute(LEFT_OF_WORDS).all()) > 6
@@ -78,7 +78,7 @@ def test_the_index_of_words_is_dropped_beside_readers(alone: Services) -> None:
             time.sleep(0.3)
         assert done == []
     migration.join(60)
-    assert done == ["postgresql 0015", "postgresql 0016"]
+    assert done == ["postgresql 0015", "postgresql 0016", "postgresql 0018", "postgresql 0019"]
     with engine.begin() as connection:
         assert connection.execute(LEFT_OF_WORDS).all() == []
 
@@ -106,11 +106,11 @@ def test_two_may_migrate_at_once(alone: Services) -> None:
     def migrate() -> None:
         own = Services(alone.settings)
         try:
-            migrate_all(own.tiers.job_engine, own.tiers.job_clickhouse, 30)
+            migrate_all(own.tiers.migrate_engine, own.tiers.job_clickhouse, 30)
         except BaseException as error:
             problems.append(error)
         finally:
-            own.tiers.job_engine.dispose()
+            own.tiers.give_back()
 
     runners = [threading.Thread(target=migrate) for _ in range(3)]
     for runner in runners:

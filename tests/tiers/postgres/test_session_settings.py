@@ -86,7 +86,7 @@ def test_a_message_is_read_as_it_was_written(hostile: Settings, user: str) -> No
     Partitions(engine).ensure_for(one.id for one in written)
     with engine.begin() as connection:
         writes.upsert_messages(connection, [codec.encode(one) for one in written])
-    tier = PostgresTier(engine, Breaker("postgresql", lambda: None, 5.0))
+    tier = PostgresTier(engine, engine, Breaker("postgresql", lambda: None, 5.0))
     for one in written:
         found = tier.message(user, one.id)
         assert found is not None

@@ -122,7 +122,7 @@ def test_a_postgresql_that_counts_from_one_again_is_not_believed(
     alone.jobs.row_copies.ship()
     highest = row_outbox.highest(alone.tiers.job_clickhouse)
     sequence = "row_copies_outbox_sequence_seq"
-    with alone.tiers.job_engine.begin() as connection:
+    with alone.tiers.migrate_engine.begin() as connection:
         connection.exec_driver_sql(f"ALTER SEQUENCE {sequence} RESTART")
     write_thread(thread(user, 2, "two"))
     other = Services(alone.settings)

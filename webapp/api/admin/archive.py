@@ -16,4 +16,4 @@ blueprint = Blueprint("archive", __name__)
 def get_archive() -> Response:
     """Which partitions have left PostgreSQL, and which are being archived."""
     services = web().services
-    return answer(archive_progress(services.tiers.request_engine, rules_of(services.settings)))
+    return answer(archive_progress(services.tiers.operator_engine, rules_of(services.settings)))

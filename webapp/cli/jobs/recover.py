@@ -41,6 +41,9 @@ def recover(source: Source, target_rto_seconds: float) -> None:
             raise click.ClickException("a recovery from another tier is under way") from None
         run = latest
         click.echo(f"continuing the recovery {run.id}", err=True)
+    if service.is_lost():
+        # Workers go on from there; they do not own the tables.
+        service.take_first_step()
     with stage_bar() as tell:
         done = service.carry_out(run, tell) or service.wait(run, tell)
     _say(done)

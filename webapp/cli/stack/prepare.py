@@ -51,7 +51,7 @@ def prepare() -> int:
     services = Services(settings.load())
     _mind_a_loss(services, is_ours=order.is_ours)
     weeks = services.settings.partition_weeks_ahead
-    migrate_all(services.tiers.job_engine, services.tiers.job_clickhouse, weeks)
+    migrate_all(services.tiers.migrate_engine, services.tiers.job_clickhouse, weeks)
     _judge(services)
     print(PREPARED, flush=True)  # noqa: T201
     if not _wait(os.environ, order.programs):

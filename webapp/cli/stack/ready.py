@@ -22,6 +22,7 @@ WRITTEN = (
     "REDIS_URL",
     "CELERY_BROKER_URL",
     "DATABASE_URL",
+    "DATABASE_MIGRATE_URL",
     "CLICKHOUSE_URL",
     "API_URL",
     "WS_URL",

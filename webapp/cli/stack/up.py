@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 
 import click
@@ -20,13 +19,16 @@ import settings
 import webapp
 from embedded.files import kept_secret
 from embedded.ports import free_port, is_free
+from embedded.postgres.server import NAME as POSTGRES
 from embedded.stack import Stack
 from embedded.supervision import accounts
 from embedded.supervision.privileges import RunAs
 from programs import environment
 from storage.telemetry.addresses import is_local
+from webapp.cli.stack.databases import login_of
 from webapp.cli.stack.preparation import REALTIME, Order, Preparation, say
 from webapp.cli.stack.ready import announce, health
+from webapp.cli.stack.rebuilding import Rebuilding
 
 PROCFILE = Path(webapp.__file__).with_name("Procfile")
 FIGURES = settings.VARIABLES["metrics_folder"]
@@ -91,6 +93,7 @@ def up(
         _folder(data, ephemeral) as folder,
         Stack(folder, on_event=say) as stack,
         Preparation() as preparation,
+        Rebuilding() as rebuilding,
     ):
         _check_ports(host, port, flower_port, realtime_port)
         if not is_local(host):
@@ -104,14 +107,18 @@ def up(
             env |= _realtime_addresses(env, realtime_port)
         added = dict(env.items() - os.environ.items())
         preparation.prepare(Order(added, list(programs), is_ours))
-        stack.start_programs(programs, partial(environment, env=env), run_as, health(env))
+
+        def env_of(program: str) -> dict[str, str]:
+            return environment(program, env | login_of(env, program))
+
+        stack.start_programs(programs, env_of, run_as, health(env))
         files = [path for path in (folder / "run" / "env", env_file) if path is not None]
         ready = threading.Thread(
             target=announce, args=(stack, preparation, env, files, started), daemon=True
         )
         ready.start()
         try:
-            stack.run()
+            stack.run(lambda name: rebuilding.begin(env) if name == POSTGRES and is_ours else None)
         finally:
             for file in files:
                 file.unlink(missing_ok=True)
