@@ -40,6 +40,7 @@ _RESTORE = """
 INSERT INTO audit_chain (position, audit_id, previous_hash, hash)
 SELECT position, audit_id, previous_hash, hash FROM json_to_recordset(CAST(:links AS json)) AS r (
     position bigint, audit_id uuid, previous_hash text, hash text)
+ON CONFLICT DO NOTHING
 """
 _RESTORE_HEAD = (
     "UPDATE audit_head SET (position, hash) ="

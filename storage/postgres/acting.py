@@ -11,8 +11,6 @@ WEB = "threadkeep_web"
 """The role that acts for users: it sees no row but theirs."""
 OPERATOR = "threadkeep_operator"
 """The role that acts for admins, in a web process: it sees everybody's rows."""
-WORKER = "threadkeep_worker"
-"""The role of jobs, which are about everybody."""
 
 AS_USER = f"SELECT set_config('role', '{WEB}', true), set_config('app.user_id', :user_id, true)"
 AS_USERS = (

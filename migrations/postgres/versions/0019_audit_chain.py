@@ -40,14 +40,9 @@ $$;
 CREATE OR REPLACE FUNCTION chain_audit_entry(entry audit_trail) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     head audit_head;
-    known audit_chain;
 BEGIN
-    SELECT * INTO known FROM audit_chain WHERE audit_id = entry.id;
-    IF FOUND THEN
-        -- It was lost with its server, and comes back from its copy.
-        IF known.hash <> audit_hash(known.previous_hash, known.position, entry) THEN
-            RAISE EXCEPTION 'the entry % is not the one that was in the audit trail', entry.id;
-        END IF;
+    -- One that was lost with its server comes back into its place, and is found if it is another.
+    IF EXISTS (SELECT FROM audit_chain WHERE audit_id = entry.id) THEN
         RETURN;
     END IF;
     -- Locked until the commit, which is next.
