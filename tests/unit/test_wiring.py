@@ -22,7 +22,7 @@ from support.stack.environment import COMPLETE
 from tasks import celery_app, queues
 from tasks.base import JobTask
 from tasks.programs import __main__ as own_programs
-from tasks.programs import worker
+from tasks.programs import flower, worker
 
 PROCFILE = Path(webapp.__file__).with_name("Procfile")
 A_MONDAY = datetime(2026, 11, 23, tzinfo=UTC)
@@ -185,14 +185,14 @@ def test_flower_takes_its_password_from_a_file(
     word.write_text("admin:secret\n", encoding="utf-8")
     monkeypatch.setenv("FLOWER_BASIC_AUTH", "")
     monkeypatch.setenv("FLOWER_BASIC_AUTH_FILE", str(word))
-    assert own_programs._flower().name == "flower"
+    assert flower.command().name == "flower"
     assert os.environ["FLOWER_BASIC_AUTH"] == "admin:secret"
     # Its settings are read afterwards, with one of the two alone.
     assert "FLOWER_BASIC_AUTH_FILE" not in os.environ
     monkeypatch.setenv("FLOWER_BASIC_AUTH_FILE", str(word))
     monkeypatch.setenv("FLOWER_BASIC_AUTH", "admin:another")
     with pytest.raises(SystemExit, match="both set"):
-        own_programs._flower()
+        flower.command()
 
 
 def _queue_of(app: Celery, task: str) -> str:

@@ -78,7 +78,7 @@ def test_the_index_of_words_is_dropped_beside_readers(alone: Services) -> None:
             time.sleep(0.3)
         assert done == []
     migration.join(60)
-    assert done == ["postgresql 0015", "postgresql 0016", "postgresql 0018", "postgresql 0019"]
+    assert done == [f"postgresql {number:04}" for number in range(15, 20)]
     with engine.begin() as connection:
         assert connection.execute(LEFT_OF_WORDS).all() == []
 
