@@ -22,13 +22,15 @@ AUDIT_ADVICE = (
 def examine(tiers: Tiers) -> list[Finding]:
     """One finding for each check, tier by tier. A tier that is down is a finding, no error."""
     settings = tiers.settings
+    postgres = check_postgres(tiers.job_engine, settings.partition_weeks_ahead)
+    is_down = any(finding.severity == "down" for finding in postgres)
     return [
         *judge_secrets(settings),
         *judge_network(settings),
         *check_redis(tiers.redis_client, tiers.pending_log),
         *check_broker(settings),
-        *check_postgres(tiers.job_engine, settings.partition_weeks_ahead),
-        *_check_audit(tiers),
+        *postgres,
+        *(() if is_down else _check_audit(tiers)),
         *check_clickhouse(tiers.job_clickhouse),
     ]
 

@@ -2,6 +2,7 @@
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -54,6 +55,19 @@ def test_the_doctor_names_every_server_that_is_down_and_what_to_do(
     for tier, variable in (("redis", "REDIS_URL"), ("postgresql", "DATABASE_URL")):
         assert problems[tier]["check"] == "reachable"
         assert variable in problems[tier]["advice"]
+
+
+def test_the_doctor_asks_a_postgresql_that_says_nothing_only_once(
+    stack: Launched, tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.setblocking(False)
+        url = f"postgresql://nobody:x@127.0.0.1:{silent.getsockname()[1]}/none"
+        _, found = findings(tmp_path, stack.env | {"DATABASE_URL": url})
+        (problem,) = [one for one in found if one["tier"] == "postgresql"]
+        assert (problem["check"], problem["severity"]) == ("reachable", "down")
+        with silent.accept()[0], pytest.raises(BlockingIOError):
+            silent.accept()
 
 
 def test_the_doctor_says_what_is_wrong_with_a_setting(stack: Launched, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from tasks.celery_app import app as celery
 from wiring.process import Services
 
 PING_SECONDS = 1.0
+PATIENCE = {"database_job_timeout_seconds": 3.0, "clickhouse_job_timeout_seconds": 5.0}
 _MARKS: dict[Severity | None, Text] = {
     None: Text("ok     ", "green"),
     "refuse": Text("REFUSE ", "bold red"),
@@ -42,7 +43,9 @@ def doctor(as_json: bool) -> None:
 
 def _findings() -> list[Finding]:
     try:
-        services = Services(settings.load())
+        # A server that is frozen is a finding as well, and a job's patience would keep it back.
+        own = msgspec.structs.replace(settings.load(), **PATIENCE)
+        services = Services(own)
     except settings.SettingsError as error:
         # Without settings there is nothing else to check.
         advice = "correct the environment, or name a running stack's file with --env-file"
