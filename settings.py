@@ -235,6 +235,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The fields that this program may not read: see `programs.py`."""
 
     @property
+    def owner_url(self) -> str:
+        """PostgreSQL for who owns the tables, as far as this process knows."""
+        if "database_migrate_url" in self.withheld:
+            return self.database_url
+        return self.database_migrate_url or self.database_url
+
+    @property
     def jwt_secrets(self) -> tuple[str, ...]:
         """Every HS256 key of tokens; the first one signs. Where a part is too short to be a key the
         comma is one of a phrase, and where all are long enough it may be."""

@@ -65,6 +65,7 @@ def configuration() -> dict[str, Any]:
         "worker_send_task_events": True,
         "beat_schedule": SCHEDULE,
         "beat_max_loop_interval": 5,
+        "beat_scheduler": "tasks.programs.scheduler:Scheduler",
         "timezone": "UTC",
     }
 

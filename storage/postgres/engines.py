@@ -102,9 +102,7 @@ def job_engine(settings: Settings, role: str = "") -> Engine:
 
 def migrate_engine(settings: Settings) -> Engine:
     """PostgreSQL for the owner of the tables, who alone makes and changes them."""
-    owner = msgspec.structs.replace(
-        settings, database_url=settings.database_migrate_url or settings.database_url
-    )
+    owner = msgspec.structs.replace(settings, database_url=settings.owner_url)
     return _engine(owner, settings.database_job_timeout_seconds, "", pings_first=True)
 
 

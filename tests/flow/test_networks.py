@@ -72,7 +72,7 @@ def host() -> str:
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """Servers of this module alone, migrated, with a user as the page has it."""
     with servers(tmp_path_factory.mktemp("servers") / "data") as env, tiers(env) as own:
-        migrate_all(own.tiers.job_engine, own.tiers.job_clickhouse, 1)
+        migrate_all(own.tiers.migrate_engine, own.tiers.job_clickhouse, 1)
         for name in ("REDIS_URL", "CELERY_BROKER_URL"):
             with Redis.from_url(env[name]) as client:
                 client.execute_command(*shlex.split(rule().replace("PASSWORD", "word")))
@@ -99,6 +99,11 @@ def secure(
                 url = url.set(username="threadkeep", password="word")
             asked = url.update_query_string(query.format(ca=authority.ca_file))
             env[name] = asked.render_as_string(hide_password=False)
+        # Commands that need the owner go the same way.
+        asked = make_url(env["DATABASE_URL"])
+        owner = make_url(plain["DATABASE_MIGRATE_URL"])
+        asked = asked.set(username=owner.username, password=owner.password)
+        env["DATABASE_MIGRATE_URL"] = asked.render_as_string(hide_password=False)
         yield env
 
 

@@ -36,10 +36,11 @@ DEAD_LETTERS = r"""
 CREATE OR REPLACE FUNCTION user_of_record(record bytea) RETURNS text
     IMMUTABLE STRICT LANGUAGE plpgsql AS $$
 DECLARE
-    quoted text := substring(convert_from(substring(record FOR 4096), 'LATIN1') FROM
+    quoted text;
+BEGIN
+    quoted := substring(convert_from(substring(record FOR 4096), 'LATIN1') FROM
         '^\{"version":[^,"]*,(?:"id":"(?:[^"\\]|\\.)*",(?:"thread_id":"(?:[^"\\]|\\.)*",)?'
         '|"updated_at":"[^"]*","kind":"[^"]*",)"user_id":("(?:[^"\\]|\\.)*")');
-BEGIN
     RETURN convert_from(convert_to(quoted, 'LATIN1'), 'UTF8')::json #>> '{}';
 EXCEPTION WHEN OTHERS THEN
     RETURN NULL;

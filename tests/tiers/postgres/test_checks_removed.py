@@ -115,7 +115,7 @@ def test_nothing_of_another_is_changed(
     assert found[0] == theirs
 
 
-@pytest.mark.parametrize("name", ["threads", "search"])
+@pytest.mark.parametrize("name", ["search"])
 def test_without_the_wall_it_would_be(
     lone_env: dict[str, str], user: str, theirs: Message, name: str
 ) -> None:
