@@ -32,12 +32,6 @@ class _Head(msgspec.Struct):
     link: str
 
 
-class _Thread(msgspec.Struct):
-    user_id: str
-    id: str
-    deleted_through: str | None
-
-
 class _Erasure(msgspec.Struct):
     user_id: str
     erased_through: str
@@ -56,7 +50,6 @@ def verify_chains(
         return map(decoder.decode, lines(folder, manifest.parts[table]))
 
     erased = {one.user_id: one.erased_through for one in rows("user_erasures", _Erasure)}
-    deleted = {(one.user_id, one.id): one.deleted_through or "" for one in rows("threads", _Thread)}
     heads = sorted((one.user_id, one.thread_id, one.length, one.link) for one in rows(HEADS, _Head))
     since = min((one.linked_at for one in rows(LINKS, ThreadLink)), default=None)
     report = VerificationReport(kept_heads=len(kept))
@@ -69,7 +62,6 @@ def verify_chains(
     ):
         own = evidence._replace(
             erased_through=erased.get(evidence.user_id, ""),
-            deleted_through=deleted.get((evidence.user_id, evidence.thread_id), ""),
             linked_since=since,
             linked_until=_before(manifest.made_at),
         )

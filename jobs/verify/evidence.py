@@ -18,7 +18,6 @@ class Part(NamedTuple):
 
     thread: Thread
     head: Head | None = None
-    deleted_through: str = ""
     kept: Head | None = None
     link: ThreadLink | None = None
     copy: Copy | None = None
@@ -60,5 +59,4 @@ def _gathered(thread: Thread, parts: list[Part]) -> ThreadEvidence:
         kept=next((part.kept for part in parts if part.kept), EMPTY),
         links=[part.link for part in parts if part.link],
         copies=[part.copy for part in parts if part.copy],
-        deleted_through=max(part.deleted_through for part in parts),
     )

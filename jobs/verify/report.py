@@ -9,10 +9,11 @@ MOST_NAMED = 1_000
 
 class VerificationReport(msgspec.Struct, kw_only=True):
     """Counts of what was walked, of heads kept elsewhere that it was compared with, and of flaws,
-    of which at most `MOST_NAMED` are named."""
+    of which at most `MOST_NAMED` are named. Of links that are `forgotten` the text was purged."""
 
     threads: int = 0
     links: int = 0
+    forgotten: int = 0
     messages: int = 0
     kept_heads: int = 0
     flaws: int = 0
@@ -22,6 +23,7 @@ class VerificationReport(msgspec.Struct, kw_only=True):
         """Counts a thread."""
         self.threads += 1
         self.links += len(given.links)
+        self.forgotten += sum(link.is_forgotten for link in given.links)
         self.messages += len({copy.message_id for copy in given.copies})
 
     def found(self, flaws: list[Flaw]) -> None:

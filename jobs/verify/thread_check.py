@@ -57,7 +57,7 @@ class Copy(NamedTuple):
 
 class ThreadEvidence(NamedTuple):
     """What there is of a thread. `kept` is its head as it was kept elsewhere; `erased_through` is
-    the id up to which its user was erased, `deleted_through` the thread, if they were.
+    the id up to which its user was erased, if they were.
 
     Messages from before `linked_since` or after `linked_until` (RFC 3339) may be without a link, as
     those that are `waiting` for one; where there are no links at all, `linked_since` is None.
@@ -70,15 +70,9 @@ class ThreadEvidence(NamedTuple):
     copies: Sequence[Copy] = ()
     kept: Head = EMPTY
     erased_through: str = ""
-    deleted_through: str = ""
     linked_since: str | None = None
     linked_until: str | None = None
     waiting: frozenset[str] = frozenset()
-
-    @property
-    def gone_through(self) -> str:
-        """The id up to which messages need not be there."""
-        return max(self.erased_through, self.deleted_through)
 
     def must_have_link(self, copy: Copy) -> bool:
         """Whether a version can only be there with a link."""
@@ -86,7 +80,7 @@ class ThreadEvidence(NamedTuple):
             return False
         if self.linked_until is not None and copy.updated_at > self.linked_until:
             return False
-        return copy.message_id not in self.waiting and copy.message_id > self.gone_through
+        return copy.message_id not in self.waiting and copy.message_id > self.erased_through
 
 
 def flaws_of(given: ThreadEvidence) -> Iterator[Flaw]:
@@ -141,7 +135,7 @@ def _flaws_of_messages(given: ThreadEvidence) -> Iterator[Flaw]:
         if known is None or known.version <= link.version:
             newest[link.message_id] = link
     for message_id, link in newest.items():
-        if link.is_forgotten or message_id <= given.gone_through:
+        if link.is_forgotten or message_id <= given.erased_through:
             continue
         there = [copy.version for copy in copies.get(message_id, ())]
         if not there:

@@ -23,11 +23,10 @@ from storage.tiers import Tiers
 
 _DECLARE_HEADS = """
 DECLARE verified_heads NO SCROLL CURSOR WITH HOLD FOR
-SELECT h.user_id, h.thread_id, h.length, h.link, t.deleted_through::text AS deleted_through
-FROM thread_heads h LEFT JOIN threads t ON t.user_id = h.user_id AND t.id = h.thread_id
-WHERE (CAST(:user_id AS text) IS NULL OR h.user_id = :user_id)
-  AND (CAST(:thread_id AS text) IS NULL OR h.thread_id = :thread_id)
-ORDER BY h.user_id COLLATE "C", h.thread_id COLLATE "C"
+SELECT user_id, thread_id, length, link FROM thread_heads
+WHERE (CAST(:user_id AS text) IS NULL OR user_id = :user_id)
+  AND (CAST(:thread_id AS text) IS NULL OR thread_id = :thread_id)
+ORDER BY user_id COLLATE "C", thread_id COLLATE "C"
 """
 _WAITING = "SELECT message_id::text FROM clickhouse_outbox"
 
@@ -98,5 +97,4 @@ class ChainVerifier:
 
 
 def _head(row: Row[Any]) -> Part:
-    head = Head(row.length, row.link)
-    return Part((row.user_id, row.thread_id), head=head, deleted_through=row.deleted_through or "")
+    return Part((row.user_id, row.thread_id), head=Head(row.length, row.link))

@@ -121,6 +121,17 @@ def test_a_message_that_was_taken_out_of_all_tiers(
 
 
 @pytest.mark.usefixtures("leaving_nothing")
+def test_a_mark_that_the_thread_was_deleted_hides_nothing(
+    alone: Services, made: list[Message], verify: Verify, sql: Callable[..., None]
+) -> None:
+    mark = "UPDATE threads SET deleted_at = now(), deleted_through = :id WHERE user_id = :user"
+    sql(mark, id=made[3].id, user=made[0].user_id)
+    sql("DELETE FROM messages WHERE id = :id", id=made[1].id)
+    mutate(alone, "messages", f"DELETE WHERE id = '{made[1].id}'")
+    assert kinds(verify()) == [("message_missing", 2, made[1].id)]
+
+
+@pytest.mark.usefixtures("leaving_nothing")
 def test_a_message_that_was_put_in(
     alone: Services, made: list[Message], verify: Verify, write: Callable[..., int]
 ) -> None:

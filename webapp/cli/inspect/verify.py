@@ -85,6 +85,8 @@ def _show(report: VerificationReport) -> None:
     if report.flaws > SHOWN_FLAWS:
         click.echo(f"and {report.flaws - SHOWN_FLAWS:,} more, which --json names")
     walked = f"{report.threads:,} threads, {report.links:,} links, {report.messages:,} messages"
+    if report.forgotten:
+        walked += f" ({report.forgotten:,} links of what was purged)"
     if report.kept_heads:
         walked += f", {report.kept_heads:,} heads kept elsewhere"
     click.echo(f"{walked}: {f'{report.flaws:,} FLAWS' if report.flaws else 'all as written'}")
