@@ -68,7 +68,8 @@ class Bench:
         os.environ.update(stack.env)
         own = settings.load()
         self.stack = stack
-        self.engine = create_engine(own.database_url)
+        # The peers have tables of their own, which only the owner of the schema makes.
+        self.engine = create_engine(own.owner_url)
         self.tokens = Tokens(own)
         self._cleanup = cleanup
 
